@@ -1,0 +1,331 @@
+"""Every setting of a pretraining run, as typed dataclasses: flags, YAML recipes and the API are made from these.
+
+No heavy import here: `sctd --help` reads this file. `check` says in one sentence what a user got wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sctd.errors import UserError
+
+Method = Literal["dense", "drop", "sctd"]
+
+# layers, hidden size, attention heads: Turc et al. (2019) and Devlin et al. (2019)
+PRESETS: dict[str, tuple[int, int, int]] = {
+    "tiny": (2, 128, 2),
+    "mini": (4, 256, 4),
+    "small": (4, 512, 8),
+    "medium": (8, 512, 8),
+    "base": (12, 768, 12),
+    "large": (24, 1024, 16),
+}
+
+
+@dataclass
+class ModelConfig:
+    """The encoder: BERT exactly as Hugging Face's (post-LayerNorm, exact GELU, tied output embedding).
+
+    Args:
+        preset: tiny 2x128, mini 4x256, small 4x512, medium 8x512, base 12x768 or large 24x1024 (layers x hidden
+            size); the four sizes below override it.
+        num_layers: transformer layers L. Dropping needs an even number, 4 at least.
+        hidden_size: H, a multiple of num_heads.
+        num_heads: attention heads.
+        intermediate_size: width of the feed-forward layer; null: 4 H.
+        max_position_embeddings: longest sequence the model can read; null: the data's sequence length.
+        dropout: probability on embeddings and on each sublayer's output (published: 0.1).
+        attention_dropout: probability on the attention weights (published: 0.1).
+        position_init: what the learned position embeddings start as: `normal` (std 0.02, as published) or
+            `sinusoidal` (Vaswani et al., 2017, scaled to the same rms 0.02; leaves the early plateau sooner).
+        attention: `sdpa` (torch's fused kernels), `eager` (explicit softmax) or `auto`: eager on a CPU for
+            sequences of up to 256 tokens, where torch's fused backward is the slower one, sdpa elsewhere.
+        gradient_checkpointing: recompute each layer in the backward pass; less memory, about a third more time.
+    """
+
+    preset: str = "mini"
+    num_layers: int | None = None
+    hidden_size: int | None = None
+    num_heads: int | None = None
+    intermediate_size: int | None = None
+    max_position_embeddings: int | None = None
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    position_init: Literal["normal", "sinusoidal"] = "sinusoidal"
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    gradient_checkpointing: bool = False
+
+
+@dataclass
+class MaskingConfig:
+    """Masked language modelling (Devlin et al., 2019), drawn anew at every visit of a sequence.
+
+    Args:
+        mlm_probability: share of the tokens that are predicted; exactly floor(mlm_probability * S) in a full
+            sequence of S tokens.
+        whole_word: mask all pieces of a word together (WordPiece and byte-level BPE).
+        mask_share: share of the predicted tokens that become [MASK].
+        random_share: share that becomes a random token; the rest stays as it is.
+    """
+
+    mlm_probability: float = 0.15
+    whole_word: bool = False
+    mask_share: float = 0.8
+    random_share: float = 0.1
+
+
+@dataclass
+class DroppingConfig:
+    """Token dropping (Hou et al., 2022), used by the methods `drop` and `sctd`, in training only.
+
+    Args:
+        keep_ratio: share K/S of each sequence's tokens that the middle layers process, in (0, 1]; published: 0.5.
+        keep_rule: how the kept tokens are chosen: `importance` (published), `random` or `frequency` (rare first).
+        beta: decay of the running importance, m <- beta m + (1 - beta) loss; Hou et al. 0.995, ScTD's code 0.95.
+        initial_importance: value that every token id starts with.
+    """
+
+    keep_ratio: float = 0.5
+    keep_rule: str = "importance"
+    beta: float = 0.995
+    initial_importance: float = 10.0
+
+
+@dataclass
+class ConsistencyConfig:
+    """Semantic-consistent learning (Zhong et al., 2023), used by the method `sctd`.
+
+    Args:
+        interval: Fi: every Fi-th step the full and the dropped pass are made to agree; published: 10; null: never.
+        weight: lambda, the weight of the consistency terms; released code: 0.05.
+        variant: `paper` (both passes have their masked-LM loss, gradient through both), `released-code` (the full
+            pass has none) or `teacher` (as paper, with the full pass detached in the consistency terms).
+        distance: `kl` (published: KL(softmax(full) || softmax(dropped)) over the H hidden units), `mse` or `cosine`.
+        terms: `both`, `local` (output of layer L-2) or `global` (output of layer L-1).
+        place: `cls` (published: the [CLS] row) or `mean` (mean over the kept rows, the same rows of both passes).
+        reduction: `per_masked_token` (published: sum over sequences / number of masked tokens) or `per_sequence`
+            (mean over sequences: stronger by the number of masked tokens a sequence, 19 at S=128, 76 at S=512).
+        share_prefix: compute layers 0 .. L/2-2 once for both passes. Exact without dropout; with dropout one mask
+            serves both, a slightly different objective (false is the published behaviour).
+    """
+
+    interval: int | None = 10
+    weight: float = 0.05
+    variant: Literal["paper", "released-code", "teacher"] = "paper"
+    distance: str = "kl"
+    terms: Literal["both", "local", "global"] = "both"
+    place: Literal["cls", "mean"] = "cls"
+    reduction: Literal["per_masked_token", "per_sequence"] = "per_masked_token"
+    share_prefix: bool = True
+
+
+@dataclass
+class OptimizerConfig:
+    """The optimizer.
+
+    Args:
+        name: `adamw` (Loshchilov and Hutter, 2019).
+        lr: peak learning rate; null: 1e-3 from scratch, 1e-4 with `--init-from` (see docs/design.md).
+        betas: decay of Adam's running moments.
+        eps: added to the denominator of Adam's update.
+        weight_decay: on matrices and embeddings, never on LayerNorm and biases.
+        grad_clip: largest norm of the whole gradient; null: no clipping (as published).
+    """
+
+    name: str = "adamw"
+    lr: float | None = None
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.01
+    grad_clip: float | None = 1.0
+
+
+@dataclass
+class ScheduleConfig:
+    """How long the run is, and its learning rate through time.
+
+    Args:
+        name: after a linear warm-up, `linear` (to 0), `cosine` (to 0) or `wsd` (stable, then linear to 0).
+        steps: optimizer steps; give this or minutes.
+        minutes: wall-clock budget, turned into a number of steps by measuring the step time first.
+        warmup: steps of warm-up if 1 or more, else a share of all steps.
+        decay: for wsd: share of all steps at the end in which the rate falls to 0.
+    """
+
+    name: str = "linear"
+    steps: int | None = None
+    minutes: float | None = None
+    warmup: float = 0.12
+    decay: float = 0.2
+
+
+@dataclass
+class BatchConfig:
+    """Sequences a step.
+
+    Args:
+        size: sequences in one optimizer step (the global batch).
+        micro: sequences that go through the model at a time; null: as many as fit, halved when memory runs out.
+    """
+
+    size: int = 32
+    micro: int | None = None
+
+
+@dataclass
+class EvalConfig:
+    """Held-out evaluation: full network, no dropout, the same sequences and masks in every run on the same data.
+
+    Args:
+        every: steps between evaluations; null: 20 evaluations a run.
+        sequences: validation sequences to evaluate on (fewer where the data has fewer).
+        baselines: also compute what a unigram and a bigram model reach at the same [MASK] inputs.
+    """
+
+    every: int | None = None
+    sequences: int = 512
+    baselines: bool = True
+
+
+@dataclass
+class CheckpointConfig:
+    """Checkpoints: everything that a resumed run needs to go on to the same weights.
+
+    Args:
+        every: steps between checkpoints; null: 10 a run. One is always written at the end and on Ctrl-C.
+        keep: how many of the newest to keep.
+    """
+
+    every: int | None = None
+    keep: int = 2
+
+
+@dataclass
+class LogConfig:
+    """What is written while training.
+
+    Args:
+        every: steps between lines in metrics.jsonl; null: 200 lines a run.
+        tensorboard: write TensorBoard scalars to RUN/tb.
+    """
+
+    every: int | None = None
+    tensorboard: bool = True
+
+
+@dataclass
+class PretrainConfig:
+    """One pretraining run.
+
+    Args:
+        method: `dense` (plain BERT), `drop` (token dropping) or `sctd` (token dropping with semantic-consistent
+            learning).
+        seed: of the weights, the batch order, the masking and the dropout.
+        precision: `fp32`, `bf16` or `fp16` (autocast, with loss scaling) or `auto`: bf16 where the device multiplies
+            it fast (CUDA, a CPU with AMX), else fp16 on CUDA and fp32 on CPU and MPS.
+        device: `auto` (cuda, else mps, else cpu), `cpu`, `cuda` or `mps`.
+        compile: compile the model with torch.compile (CPU needs a C++ compiler).
+        init_from: folder of a Hugging Face BERT to continue from, with its tokenizer; null: start from scratch.
+    """
+
+    method: Method = "sctd"
+    seed: int = 1
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    device: str = "auto"
+    compile: bool = False
+    init_from: str | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    dropping: DroppingConfig = field(default_factory=DroppingConfig)
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+def resolve_shape(model: ModelConfig) -> tuple[int, int, int, int]:
+    """(num_layers, hidden_size, num_heads, intermediate_size) after preset and overrides.
+
+    Raises UserError for an unknown preset or sizes that do not fit together.
+    """
+    if model.preset not in PRESETS:
+        raise UserError(f"model.preset: there is no {model.preset!r}; choose one of {', '.join(PRESETS)}.")
+    layers, hidden, heads = PRESETS[model.preset]
+    layers = layers if model.num_layers is None else model.num_layers
+    hidden = hidden if model.hidden_size is None else model.hidden_size
+    heads = heads if model.num_heads is None else model.num_heads
+    intermediate = 4 * hidden if model.intermediate_size is None else model.intermediate_size
+    for name, value in (("num_layers", layers), ("hidden_size", hidden), ("num_heads", heads)):
+        if value < 1:
+            raise UserError(f"model.{name} is {value}; it must be 1 or more.")
+    if intermediate < 1:
+        raise UserError(f"model.intermediate_size is {intermediate}; it must be 1 or more.")
+    if hidden % heads:
+        raise UserError(
+            f"model.hidden_size {hidden} is not a multiple of model.num_heads {heads}; change one of them."
+        )
+    return layers, hidden, heads, intermediate
+
+
+def _between(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
+    below = value <= low if open_low else value < low
+    if below or value > high or value != value:
+        raise UserError(f"{name} is {value}; it must be in {'(' if open_low else '['}{low:g}, {high:g}].")
+
+
+def check(config: PretrainConfig) -> None:
+    """Raise UserError, in one sentence, for the first setting that cannot work."""
+    layers = resolve_shape(config.model)[0]
+    _between("dropping.keep_ratio", config.dropping.keep_ratio, 0, 1, open_low=True)
+    _between("dropping.beta", config.dropping.beta, 0, 1)
+    if config.method != "dense" and (layers < 4 or layers % 2):
+        raise UserError(
+            f"method {config.method!r} needs an even number of layers, 4 at least, and the model has {layers}: "
+            "set model.num_layers (or model.preset) accordingly, or use --method dense."
+        )
+    _between("masking.mlm_probability", config.masking.mlm_probability, 0, 1, open_low=True)
+    _between("masking.mask_share", config.masking.mask_share, 0, 1)
+    _between("masking.random_share", config.masking.random_share, 0, 1 - config.masking.mask_share + 1e-9)
+    _between("model.dropout", config.model.dropout, 0, 0.99)
+    _between("model.attention_dropout", config.model.attention_dropout, 0, 0.99)
+    _between("schedule.decay", config.schedule.decay, 0, 1)
+    if config.schedule.steps is not None and config.schedule.minutes is not None:
+        raise UserError("schedule.steps and schedule.minutes are both given: keep one of them.")
+    if config.schedule.steps is None and config.schedule.minutes is None:
+        raise UserError("The run has no length: set schedule.steps or schedule.minutes.")
+    at_least_one = {
+        "schedule.steps": config.schedule.steps,
+        "consistency.interval": config.consistency.interval,
+        "batch.size": config.batch.size,
+        "batch.micro": config.batch.micro,
+        "eval.every": config.eval.every,
+        "eval.sequences": config.eval.sequences,
+        "checkpoint.every": config.checkpoint.every,
+        "checkpoint.keep": config.checkpoint.keep,
+        "log.every": config.log.every,
+    }
+    for name, number in at_least_one.items():
+        if number is not None and number < 1:
+            raise UserError(f"{name} is {number}; it must be 1 or more.")
+    above_zero = {
+        "schedule.minutes": config.schedule.minutes,
+        "optimizer.lr": config.optimizer.lr,
+        "optimizer.grad_clip": config.optimizer.grad_clip,
+        "optimizer.eps": config.optimizer.eps,
+    }
+    for name, value in above_zero.items():
+        if value is not None and not value > 0:
+            raise UserError(f"{name} is {value}; it must be above 0.")
+    for name, value in (
+        ("schedule.warmup", config.schedule.warmup),
+        ("consistency.weight", config.consistency.weight),
+        ("optimizer.weight_decay", config.optimizer.weight_decay),
+    ):
+        if not value >= 0:
+            raise UserError(f"{name} is {value}; it must be 0 or more.")
+    _between("optimizer.betas[0]", config.optimizer.betas[0], 0, 0.99999)
+    _between("optimizer.betas[1]", config.optimizer.betas[1], 0, 0.999999)
