@@ -1,0 +1,88 @@
+"""Files that are whole or absent: written aside, flushed, then renamed; checksums; a full disk in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sctd.errors import UserError
+
+ASIDE = ".partial-"
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def disk_errors(place: Path) -> Iterator[None]:
+    """Turn a full disk or a refused write below `place` into a UserError that names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"The disk is full at {place}: free some room there and run the same command again; "
+                "what was complete before is kept."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise UserError(f"Cannot write to {place}: {error.strerror}; choose another place.") from error
+        raise
+
+
+def flush_to_disk(path: Path) -> None:
+    """fsync a file or a folder, so that a rename after it never shows an empty file after a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file atomically."""
+    aside = path.with_name(ASIDE + path.name)
+    with disk_errors(path.parent):
+        aside.write_text(text, encoding="utf-8")
+        flush_to_disk(aside)
+        aside.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically, readable by a person."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears at `path`, complete and flushed, when the block ends, or not at all.
+
+    What stood at `path` is replaced at the end. A kill in the block leaves only a `.partial-` sibling, which the
+    next attempt clears.
+    """
+    aside = path.with_name(ASIDE + path.name)
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        try:
+            yield aside
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        for file in sorted(aside.rglob("*")):
+            flush_to_disk(file)
+        flush_to_disk(aside)
+        if path.exists():
+            shutil.rmtree(path)
+        aside.rename(path)
+        flush_to_disk(path.parent)
