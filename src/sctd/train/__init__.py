@@ -1,0 +1,1 @@
+"""The trainer: optimizer, schedule, evaluation, checkpoints, and the verb `pretrain`."""
