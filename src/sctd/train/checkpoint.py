@@ -1,0 +1,165 @@
+"""Checkpoints: whole or absent, checksummed, and with everything that a resumed run needs. No pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sctd.errors import UserError
+from sctd.files import flush_to_disk, sha256_file, whole_folder, write_json
+
+FORMAT = 1
+STATE = "state.json"
+
+
+@dataclass
+class TrainState:
+    """What a run is, beside its tensors.
+
+    Args:
+        global_step: optimizer steps done.
+        tokens: input tokens seen, dropped ones included.
+        seconds: training time, without evaluation, checkpoints and start-up.
+        config: every setting, resolved.
+        choices: what was chosen by rule or by measurement (steps, micro-batch, attention, precision, device).
+        data: fingerprint of the data folder's manifest.
+        scaler: state of the fp16 loss scaling.
+    """
+
+    global_step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    config: dict[str, Any] = field(default_factory=dict)
+    choices: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+
+def checkpoints_folder(run: Path) -> Path:
+    """RUN/checkpoints."""
+    return run / "checkpoints"
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """Folders RUN/checkpoints/step-N, the newest first; half-written ones never bear that name."""
+    folder = checkpoints_folder(run)
+    found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()] if folder.is_dir() else []
+    return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state by parameter name: 'exp_avg/layers.0.query.weight', ..."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{key}/{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
+    return tensors
+
+
+def save_checkpoint(
+    run: Path,
+    state: TrainState,
+    model: nn.Module,
+    method: nn.Module | None,
+    optimizer: torch.optim.Optimizer,
+    keep: int,
+) -> Path:
+    """Write RUN/checkpoints/step-N whole, then remove all but the `keep` newest."""
+    place = checkpoints_folder(run) / f"step-{state.global_step}"
+    with whole_folder(place) as folder:
+        _save(model.state_dict(), folder / "model.safetensors")
+        _save({} if method is None else method.state_dict(), folder / "method.safetensors")
+        _save(_optimizer_tensors(optimizer, model), folder / "optimizer.safetensors")
+        checksums = {file.name: sha256_file(file) for file in sorted(folder.iterdir())}
+        write_json(folder / STATE, {"format": FORMAT, **asdict(state), "files": checksums})
+    for old in list_checkpoints(run)[keep:]:
+        shutil.rmtree(old)
+    return place
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    from sctd.files import disk_errors
+
+    with disk_errors(path.parent.parent):
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        except SafetensorError as error:  # safetensors wraps the system's error: ask the system for its own
+            free = shutil.disk_usage(path.parent).free
+            if free < sum(tensor.nbytes for tensor in tensors.values()):
+                raise OSError(28, "No space left on device", str(path)) from error
+            raise
+        flush_to_disk(path)
+
+
+def read_state(folder: Path) -> TrainState:
+    """state.json of a checkpoint, after comparing every file's checksum; UserError that names what is damaged."""
+    try:
+        content = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        files: dict[str, str] = content.pop("files")
+        if content.pop("format") != FORMAT:
+            raise UserError(f"{folder} was written by another version of sctd; resume it with that version.")
+        state = TrainState(**content)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{folder / STATE} is damaged ({type(error).__name__}): remove the folder {folder.name} and resume "
+            "from the checkpoint before it."
+        ) from error
+    for name, checksum in files.items():
+        path = folder / Path(name).name
+        if not path.is_file() or sha256_file(path) != checksum:
+            raise UserError(
+                f"{path} is {'damaged' if path.is_file() else 'missing'}: remove the folder {folder.name} and "
+                "resume from the checkpoint before it."
+            )
+    return state
+
+
+def newest_checkpoint(run: Path) -> tuple[Path, TrainState, list[str]]:
+    """(folder, state, sentences about damaged ones that were passed over) of the newest whole checkpoint.
+
+    Raises UserError where there is none.
+    """
+    damaged = []
+    for folder in list_checkpoints(run):
+        try:
+            return folder, read_state(folder), damaged
+        except UserError as error:
+            damaged.append(str(error))
+    detail = f" ({damaged[0]})" if damaged else ""
+    raise UserError(f"{run} has no whole checkpoint to go on from{detail}; start a new run with another --out.")
+
+
+def load_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint's file; UserError where it cannot be read."""
+    try:
+        return load_file(folder / name)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{folder / name} cannot be read ({error}); remove the folder {folder.name}."
+        ) from error
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, method: nn.Module | None, optimizer: torch.optim.Optimizer
+) -> None:
+    """Copy a checkpoint's tensors into a model, a keep rule and an optimizer that were built from its config."""
+    model.load_state_dict(load_tensors(folder, "model.safetensors"))
+    if method is not None:
+        method.load_state_dict(load_tensors(folder, "method.safetensors"))
+    saved = load_tensors(folder, "optimizer.safetensors")
+    for name, parameter in model.named_parameters():
+        entries = {key.split("/", 1)[0]: value for key, value in saved.items() if key.split("/", 1)[1] == name}
+        if entries:
+            optimizer.state[parameter] = {
+                # fused AdamW wants its step counter on the parameter's device
+                key: value.to(parameter.device)
+                for key, value in entries.items()
+            }

@@ -1,0 +1,55 @@
+"""Device and precision: what `auto` means here, and why, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from sctd.errors import UserError
+
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(setting: str) -> torch.device:
+    """cuda, else mps, else cpu for `auto`; UserError for a device that is not there."""
+    available: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
+    if setting == "auto":
+        return torch.device(next(name for name, is_there in available.items() if is_there()))
+    kind = setting.split(":")[0]
+    if kind not in available:
+        raise UserError(f"device: there is no {setting!r}; choose auto, cpu, cuda or mps.")
+    if not available[kind]():
+        raise UserError(f"device: this machine has no {kind} that torch can use; choose auto or cpu.")
+    return torch.device(setting)
+
+
+def cpu_multiplies_bf16_fast() -> bool:
+    """True on a CPU with AMX tiles. AVX-512's own bf16 multiply is slower than float32 (docs/design.md)."""
+    probe: Callable[[], bool] | None = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return probe is not None and probe()
+
+
+def choose_precision(setting: str, device: torch.device) -> tuple[str, str]:
+    """(precision, the reason in words) for a setting on a device."""
+    if setting != "auto":
+        return setting, "as set"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "the GPU multiplies it natively"
+        return "fp16", "the GPU has no native bf16"
+    if device.type == "cpu" and cpu_multiplies_bf16_fast():
+        return "bf16", "this CPU has AMX"
+    return "fp32", f"this {device.type} does not multiply bf16 faster"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Autocast to the precision's type; nothing for fp32. Weights, losses and the importance stay float32."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=AUTOCAST_TYPES[precision])

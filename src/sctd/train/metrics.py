@@ -1,0 +1,86 @@
+"""A run's record: metrics.jsonl, TensorBoard scalars, and means over the steps between two lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sctd.files import disk_errors, write_text
+
+METRICS = "metrics.jsonl"
+
+
+class Averages:
+    """Means over the steps since the last line; stays on the device until it is read."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, values: dict[str, Tensor | None]) -> None:
+        """Add one step's scalars; null ones were not measured in that step."""
+        for name, value in values.items():
+            if value is not None:
+                self._sums[name] = self._sums[name] + value if name in self._sums else value.detach().clone()
+                self._counts[name] = self._counts.get(name, 0) + 1
+
+    def read(self) -> dict[str, float]:
+        """The means, and start anew."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        return means
+
+
+class RunLog:
+    """metrics.jsonl (one JSON object a line) and, where wanted, TensorBoard.
+
+    Opened for a resumed run, it drops the lines after the checkpoint's step: those steps come again.
+    """
+
+    def __init__(self, run: Path, after_step: int, tensorboard: bool) -> None:
+        self.path = run / METRICS
+        if self.path.exists():
+            lines = [line for line in read_metrics(run) if line["step"] <= after_step]
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
+        self._board: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(run / "tb"), purge_step=after_step + 1)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append one line; its numbers also become scalars under their names."""
+        # JSON has no NaN: a number that is not finite is written as null
+        clean = {key: None if isinstance(v, float) and not torch.isfinite(torch.tensor(v)) else v for key, v in line.items()}
+        with disk_errors(self.path.parent), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(clean) + "\n")
+        if self._board is not None:
+            for name, value in clean.items():
+                if name != "step" and isinstance(value, int | float):
+                    group = "eval" if name.startswith("eval_") else "train"
+                    self._board.add_scalar(f"{group}/{name}", value, line["step"])
+
+    def close(self) -> None:
+        """Flush what TensorBoard still holds."""
+        if self._board is not None:
+            self._board.close()
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of RUN/metrics.jsonl; a last line cut short by a kill is left out."""
+    path = run / METRICS
+    lines = []
+    if path.exists():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                lines.append(line)
+    return lines
