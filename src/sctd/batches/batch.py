@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,12 +72,11 @@ class Batch:
                 return value.pin_memory().to(device, non_blocking=True)
             return value.to(device)
 
-        return Batch(
-            **{
-                field.name: move(value) if isinstance(value := getattr(self, field.name), Tensor) else value
-                for field in fields(self)
-            }
-        )
+        moved: dict[str, Any] = {
+            field.name: move(value) if isinstance(value := getattr(self, field.name), Tensor) else value
+            for field in fields(self)
+        }
+        return Batch(**moved)
 
 
 def make_batch(

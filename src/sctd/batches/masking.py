@@ -1,4 +1,4 @@
-"""Masked language modelling's inputs (Devlin et al., 2019, section 3.1): which tokens are predicted, and as what they go in."""
+"""Masked language modelling (Devlin et al., 2019, section 3.1): what is predicted, and what is shown instead of it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def mask_rows(
     random order while they fit); a row with padding has floor(p * its tokens) and fills its other slots with
     weight 0 and position 0.
     """
-    batch, length = rows.shape
+    length = rows.shape[1]
     slots = prediction_slots(config.mlm_probability, length)
     candidate = ~vocabulary.special[rows]
     real = (rows != vocabulary.pad_id).sum(axis=1)

@@ -84,9 +84,7 @@ def finish_full(
     return _read(rows, local, model.layer(last, hidden, bias, rows.joined))
 
 
-def finish_dropped(
-    model: Bert, prefix: Tensor, attention_mask: Tensor | None, kept: Tensor, rows: Rows
-) -> PassOutput:
+def finish_dropped(model: Bert, prefix: Tensor, attention_mask: Tensor | None, kept: Tensor, rows: Rows) -> PassOutput:
     """Layers L/2-1 .. L-1 with dropping, from the prefix's output (B, S, H) and the kept rows (B, K)."""
     layers = model.config.num_layers
     bias = None if attention_mask is None else key_bias(attention_mask)

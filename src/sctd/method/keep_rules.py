@@ -1,4 +1,4 @@
-"""Keep rules: what gives a token its score; the K highest of a sequence are kept. One class and one table entry each."""
+"""Keep rules: what gives a token its score; the K highest of a sequence are kept. One class and table entry each."""
 
 from __future__ import annotations
 

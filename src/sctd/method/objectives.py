@@ -75,8 +75,7 @@ class Objective(nn.Module):
             )
         if consistency.distance not in DISTANCES:
             raise UserError(
-                f"consistency.distance: there is no {consistency.distance!r}; "
-                f"choose one of {', '.join(DISTANCES)}."
+                f"consistency.distance: there is no {consistency.distance!r}; choose one of {', '.join(DISTANCES)}."
             )
         self.model = model
         self.method = method
@@ -116,9 +115,7 @@ class Objective(nn.Module):
         """Plain token dropping (Hou et al.)."""
         assert self.keep_rule is not None
         prefix = run_prefix(self.model, batch.input_ids, batch.attention_mask)
-        output = finish_dropped(
-            self.model, prefix, batch.attention_mask, self.select(batch), Rows(batch.positions)
-        )
+        output = finish_dropped(self.model, prefix, batch.attention_mask, self.select(batch), Rows(batch.positions))
         losses = self.token_losses(output, batch)
         if self.training:
             self.keep_rule.observe(batch.labels, losses, batch.weights)
@@ -136,18 +133,14 @@ class Objective(nn.Module):
             prefix = run_prefix(model, ids, mask)
         return finish_full(model, prefix, mask, rows), dropped
 
-    def compared_vectors(
-        self, batch: Batch, kept: Tensor, full: PassOutput, dropped: PassOutput
-    ) -> list[Tensor]:
+    def compared_vectors(self, batch: Batch, kept: Tensor, full: PassOutput, dropped: PassOutput) -> list[Tensor]:
         """What the distances compare, each (B, H): full local, dropped local, full global, dropped global."""
         weights = None
         if self.consistency.place == "mean" and batch.attention_mask is not None:
             weights = batch.attention_mask.gather(1, kept)
         assert full.local is not None
         assert dropped.local is not None
-        return [
-            summarise(hidden, weights) for hidden in (full.local, dropped.local, full.global_, dropped.global_)
-        ]
+        return [summarise(hidden, weights) for hidden in (full.local, dropped.local, full.global_, dropped.global_)]
 
     def _consistent(self, batch: Batch, totals: Totals) -> StepLosses:
         """Both passes of the same masked batch, and their distance (Zhong et al.)."""

@@ -46,6 +46,6 @@ def choose_attention(setting: str, device_type: str, length: int) -> str:
 
 
 def key_bias(attention_mask: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """attention_mask (B, S), 1 where a token is real, as what is added to the scores: (B, 1, 1, S), 0 or the least float."""
+    """attention_mask (B, S), 1 where a token is real, as a bias on the scores: (B, 1, 1, S), 0 or the least float."""
     bias = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
     return bias.masked_fill(attention_mask == 0, torch.finfo(dtype).min)[:, None, None, :]

@@ -19,7 +19,7 @@ INITIALIZER_RANGE = 0.02  # standard deviation of starting weights (Devlin et al
 
 @dataclass(frozen=True)
 class BertConfig:
-    """Shape and behaviour of a Bert. Names are those of Hugging Face's config where it has one; see docs of ModelConfig."""
+    """Shape and behaviour of a Bert. See `sctd.config.ModelConfig` for what is a setting."""
 
     vocab_size: int
     num_layers: int
@@ -38,7 +38,7 @@ class BertConfig:
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """(length, width) sinusoidal position table (Vaswani et al., 2017, section 3.5), scaled to rms INITIALIZER_RANGE."""
+    """(length, width) sinusoidal position table (Vaswani et al., 2017, section 3.5) of rms INITIALIZER_RANGE."""
     position = torch.arange(length, dtype=torch.float64).unsqueeze(1)
     rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-torch.log(torch.tensor(1e4)) / width))
     table = torch.zeros(length, width, dtype=torch.float64)
@@ -121,7 +121,7 @@ class Bert(nn.Module):
     def encode(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        """Output of the last layer, (B, S, H), from input_ids (B, S); attention_mask (B, S) is 1 where a token is real."""
+        """Last layer's output (B, S, H) from input_ids (B, S); attention_mask (B, S) is 1 for real tokens."""
         bias = None if attention_mask is None else key_bias(attention_mask)
         hidden = self.embed(input_ids, token_type_ids)
         for number in range(self.config.num_layers):

@@ -33,7 +33,7 @@ _IN_LAYER = {
 
 
 def hf_name(name: str) -> str:
-    """Our parameter's name as `BertForMaskedLM` calls it: layers.3.query.weight -> bert.encoder.layer.3...query.weight."""
+    """Our parameter's name as `BertForMaskedLM` calls it: layers.3.query.weight to bert.encoder.layer.3. ...."""
     if name in _OUTSIDE_LAYERS:
         return _OUTSIDE_LAYERS[name]
     module, _, kind = name.rpartition(".")
@@ -113,9 +113,7 @@ def read_hf_config(folder: Path) -> dict[str, Any]:
             f"{folder} is not a Hugging Face model folder ({path.name}: {error}); give one that has it."
         ) from error
     if theirs.get("model_type") != "bert":
-        raise UserError(
-            f"{path} says model_type {theirs.get('model_type')!r}; only 'bert' can be continued from."
-        )
+        raise UserError(f"{path} says model_type {theirs.get('model_type')!r}; only 'bert' can be continued from.")
     if theirs.get("hidden_act", "gelu") != "gelu" or theirs.get("is_decoder", False):
         raise UserError(f"{path} is not a plain BERT encoder with exact GELU; only that can be continued from.")
     if theirs.get("position_embedding_type", "absolute") != "absolute":

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sctd.errors import UserError
-from sctd.files import flush_to_disk, sha256_file, whole_folder, write_json
+from sctd.files import disk_errors, flush_to_disk, sha256_file, whole_folder, write_json
 
 FORMAT = 1
 STATE = "state.json"
@@ -86,8 +86,6 @@ def save_checkpoint(
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    from sctd.files import disk_errors
-
     with disk_errors(path.parent.parent):
         try:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
@@ -127,7 +125,7 @@ def newest_checkpoint(run: Path) -> tuple[Path, TrainState, list[str]]:
 
     Raises UserError where there is none.
     """
-    damaged = []
+    damaged: list[str] = []
     for folder in list_checkpoints(run):
         try:
             return folder, read_state(folder), damaged
@@ -142,14 +140,10 @@ def load_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     try:
         return load_file(folder / name)
     except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{folder / name} cannot be read ({error}); remove the folder {folder.name}."
-        ) from error
+        raise UserError(f"{folder / name} cannot be read ({error}); remove the folder {folder.name}.") from error
 
 
-def load_checkpoint(
-    folder: Path, model: nn.Module, method: nn.Module | None, optimizer: torch.optim.Optimizer
-) -> None:
+def load_checkpoint(folder: Path, model: nn.Module, method: nn.Module | None, optimizer: torch.optim.Optimizer) -> None:
     """Copy a checkpoint's tensors into a model, a keep rule and an optimizer that were built from its config."""
     model.load_state_dict(load_tensors(folder, "model.safetensors"))
     if method is not None:

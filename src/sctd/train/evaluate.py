@@ -34,9 +34,7 @@ def evaluate(
         batch = on_host.to(device)
         with autocast(precision, device):
             if objective.keep_rule is None:
-                full = dense_pass(
-                    objective.model, batch.input_ids, batch.attention_mask, Rows(batch.positions)
-                )
+                full = dense_pass(objective.model, batch.input_ids, batch.attention_mask, Rows(batch.positions))
             else:
                 kept = objective.select(batch)
                 full, dropped = objective.both_passes(batch, kept)

@@ -36,9 +36,7 @@ def peak_lr(config: OptimizerConfig, continued: bool) -> float:
 def build_optimizer(model: nn.Module, config: OptimizerConfig, lr: float) -> torch.optim.Optimizer:
     """An optimizer over all parameters of the model in two groups: with weight decay (2-d), and without."""
     if config.name not in OPTIMIZERS:
-        raise UserError(
-            f"optimizer.name: there is no {config.name!r}; choose one of {', '.join(OPTIMIZERS)}."
-        )
+        raise UserError(f"optimizer.name: there is no {config.name!r}; choose one of {', '.join(OPTIMIZERS)}.")
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},

@@ -39,9 +39,7 @@ def warmup_steps(schedule: ScheduleConfig, steps: int) -> int:
 def lr_factor(step: int, steps: int, schedule: ScheduleConfig) -> float:
     """Factor on the peak learning rate at step 1, 2, ..., steps; the last step still moves the weights."""
     if schedule.name not in SCHEDULES:
-        raise UserError(
-            f"schedule.name: there is no {schedule.name!r}; choose one of {', '.join(SCHEDULES)}."
-        )
+        raise UserError(f"schedule.name: there is no {schedule.name!r}; choose one of {', '.join(SCHEDULES)}.")
     warmup = warmup_steps(schedule, steps)
     if step <= warmup:
         return step / warmup

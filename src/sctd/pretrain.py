@@ -1,0 +1,133 @@
+"""The verb `pretrain`: one run from a data folder to a Hugging Face folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sctd.config import PretrainConfig, check
+from sctd.errors import UserError
+
+if TYPE_CHECKING:
+    from sctd.train.checkpoint import TrainState
+
+
+def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: str | None = None) -> dict[str, float]:
+    """Pretrain a BERT on prepared data.
+
+    Writes OUT: config.yaml, environment.json, baselines.json, metrics.jsonl, checkpoints/, tb/ and, at the end,
+    model/, a Hugging Face folder. Ctrl-C saves; the same command with --resume goes on to the same weights.
+
+    Args:
+        data: folder that `sctd prepare` wrote.
+        out: the run's folder; refused where it holds a run already, unless --resume is given.
+        config: the settings; on a resumed run they must be those of the run, or none.
+        resume: go on with the run in OUT from its newest whole checkpoint (`auto`), or from the checkpoint folder
+            that is named.
+
+    Returns:
+        The last evaluation's figures: eval_loss, eval_loss_mask, ...
+
+    Raises:
+        UserError: settings, data or folders that cannot be used, or training that cannot work.
+    """
+    run = Path(out)
+    config = config or PretrainConfig()
+    checkpoint: tuple[Path, TrainState] | None = None
+    if resume is None:
+        check(config)
+        if run.exists() and (not run.is_dir() or any(run.iterdir())):
+            raise UserError(f"{run} exists already: add --resume to go on with it, or give another --out.")
+    else:
+        config, checkpoint = _resumed(run, config, resume)
+
+    # heavy imports only once the settings are known to be sound
+    from sctd.console import say
+    from sctd.files import disk_errors
+    from sctd.hf.export import export
+    from sctd.tokens.prepared import load_prepared
+    from sctd.train.trainer import Interrupted, Trainer, data_fingerprint
+
+    prepared = load_prepared(data)
+    if checkpoint is not None and checkpoint[1].data != data_fingerprint(prepared):
+        raise UserError(f"{run} was begun on other data than {data}: give the --data folder that it was begun with.")
+    trainer = Trainer(run, prepared, config, checkpoint)
+    with disk_errors(run):
+        run.mkdir(parents=True, exist_ok=True)
+    if checkpoint is None:
+        _describe(run, config, trainer)
+    trainer.unigram_loss = _baselines(run, prepared, trainer)
+    try:
+        figures = trainer.train()
+    except Interrupted as stopped:
+        say(f"{stopped} Go on with: sctd pretrain --data {data} --out {run} --resume")
+        raise
+    if not (run / "model").exists():
+        export(str(run), str(run / "model"))
+    return figures
+
+
+def _resumed(run: Path, config: PretrainConfig, resume: str) -> tuple[PretrainConfig, tuple[Path, TrainState]]:
+    """The settings of the run and the checkpoint to go on from."""
+    from sctd.console import say
+    from sctd.recipe import build_config
+    from sctd.train.checkpoint import newest_checkpoint, read_state
+
+    if resume == "auto":
+        if not run.is_dir():
+            raise UserError(f"{run} does not exist: there is no run to resume; start it without --resume.")
+        folder, state, damaged = newest_checkpoint(run)
+        for sentence in damaged:
+            say(f"Passed over: {sentence}")
+    else:
+        folder = Path(resume)
+        state = read_state(folder)
+    saved = build_config(state.config)
+    if config not in (saved, PretrainConfig()):
+        raise UserError(
+            f"{run} was begun with other settings ({_first_difference(saved, config)}): resume with --resume alone, "
+            "or start a new run with another --out."
+        )
+    say(f"Going on from {folder.name} of {run}.")
+    return saved, (folder, state)
+
+
+def _first_difference(saved: Any, given: Any, prefix: str = "") -> str:
+    """'optimizer.lr was 0.001, is 0.002', for the first setting in which two configs differ."""
+    for name, value in vars(saved).items():
+        other = getattr(given, name)
+        if value != other:
+            if hasattr(value, "__dataclass_fields__"):
+                return _first_difference(value, other, f"{prefix}{name}.")
+            return f"{prefix}{name} was {value}, is {other}"
+    return "no difference"
+
+
+def _describe(run: Path, config: PretrainConfig, trainer: Any) -> None:
+    """config.yaml and environment.json."""
+    from sctd.files import write_json, write_text
+    from sctd.recipe import to_yaml
+    from sctd.train.environment import environment
+
+    write_text(run / "config.yaml", to_yaml(config))
+    write_json(run / "environment.json", environment(trainer.device))
+
+
+def _baselines(run: Path, prepared: Any, trainer: Any) -> float:
+    """baselines.json, made once; the loss that counts as the unigram level at [MASK] inputs, in nats."""
+    import json
+    from dataclasses import asdict
+
+    from sctd.console import say
+    from sctd.files import write_json
+    from sctd.train.ngram import ngram_baselines
+
+    path = run / "baselines.json"
+    if not path.exists():
+        if not trainer.config.eval.baselines:
+            return float(prepared.manifest.unigram_entropy)
+        say("Counting the unigram and bigram baselines ...")
+        found = ngram_baselines(prepared, trainer.eval_pairs, mask_id=trainer.vocabulary.mask_id)
+        write_json(path, asdict(found))
+        say(f"At [MASK] inputs a unigram model reaches {found.unigram:.3f} nats, a bigram model {found.bigram:.3f}.")
+    return float(json.loads(path.read_text(encoding="utf-8"))["unigram"])

@@ -1,0 +1,128 @@
+"""One optimizer step: micro-batches (halved when memory runs out), accumulation, clipping, loss scaling."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sctd.batches.batch import Batch
+from sctd.batches.draws import DROPOUT, draw_one
+from sctd.console import say
+from sctd.errors import UserError
+from sctd.method.objectives import Objective, StepLosses, Totals
+from sctd.train.device import autocast
+
+CPU_TOKENS_AT_A_TIME = 16_384  # larger micro-batches gain nothing on a CPU, and cost memory
+
+StepResult = dict[str, Tensor | None]
+
+
+class Stepper:
+    """Carries out optimizer steps.
+
+    Args:
+        objective: model and method.
+        optimizer: over the model's parameters.
+        precision: fp32, bf16 or fp16.
+        device: where the objective is.
+        micro: sequences at a time, or null: as many as fit.
+        grad_clip: largest gradient norm, or null.
+        seed: of the dropout.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        precision: str,
+        device: torch.device,
+        micro: int | None,
+        grad_clip: float | None,
+        seed: int,
+        compiled: bool = False,
+    ) -> None:
+        self.objective = objective
+        self.optimizer = optimizer
+        self.precision = precision
+        self.device = device
+        self.micro = micro
+        self.grad_clip = grad_clip
+        self.seed = seed
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._forward: nn.Module = torch.compile(objective) if compiled else objective  # type: ignore[assignment]
+
+    def run(self, batch: Batch, step: int, lr: float, consistent: bool) -> StepResult:
+        """One step on a global batch; its losses, and the gradient's norm before clipping."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        sums = self._accumulate_in_memory(batch, step, consistent)
+        self.scaler.unscale_(self.optimizer)
+        parameters = list(self.objective.model.parameters())
+        if self.grad_clip is None:
+            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        else:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.objective.keep_rule is not None:
+            self.objective.keep_rule.update()
+        return {**sums, "grad_norm": norm}
+
+    def _accumulate_in_memory(self, batch: Batch, step: int, consistent: bool) -> StepResult:
+        """Gradients of the whole batch; a micro-batch that does not fit is halved, and the step begun anew."""
+        while True:
+            micro = self.micro or self._first_micro(batch)
+            try:
+                return self._accumulate(batch.split(micro), step, consistent, Totals(batch.predictions, len(batch)))
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+            # outside of the handler, so that the traceback no longer holds the failed step's tensors
+            if micro == 1:
+                raise UserError(
+                    "Memory ran out with one sequence at a time: set model.gradient_checkpointing true, prepare the "
+                    "data with a smaller --seq-len, or choose a smaller model."
+                )
+            self.micro = micro // 2
+            say(f"Memory ran out with {micro} sequences at a time: going on with {self.micro} (batch.micro).")
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.objective.keep_rule is not None:
+                self.objective.keep_rule.forget()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _first_micro(self, batch: Batch) -> int:
+        if self.device.type == "cpu":
+            return max(1, min(len(batch), CPU_TOKENS_AT_A_TIME // batch.input_ids.shape[1]))
+        return len(batch)
+
+    def _accumulate(self, parts: list[Batch], step: int, consistent: bool, totals: Totals) -> StepResult:
+        sums: StepResult = {}
+        for number, on_host in enumerate(parts):
+            part = on_host.to(self.device)
+            if self.objective.model.config.dropout or self.objective.model.config.attention_dropout:
+                torch.manual_seed(draw_one(self.seed, DROPOUT, step, number))
+            with autocast(self.precision, self.device):
+                losses: StepLosses = self._forward(part, totals, consistent)
+            self.scaler.scale(losses.total).backward()
+            shares = {
+                "loss": losses.loss,
+                "loss_full": losses.loss_full,
+                "loss_total": losses.total.detach(),
+                "kl_local": losses.kl_local,
+                "kl_global": losses.kl_global,
+            }
+            for name, share in shares.items():
+                before = sums.get(name)
+                sums[name] = share if before is None or share is None else before + share
+        return sums
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "can't allocate memory" in text
+        or "out of memory" in text
+    )

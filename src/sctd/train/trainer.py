@@ -1,0 +1,259 @@
+"""The training loop: steps, evaluations, log lines, checkpoints; interrupted at any step, resumed at any checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from sctd.batches.loader import TrainingBatches, evaluation_batches
+from sctd.config import PretrainConfig
+from sctd.console import progress_bar, say
+from sctd.files import sha256_file
+from sctd.method.interval import is_consistency_step
+from sctd.method.keep_rules import ImportanceRule
+from sctd.tokens.prepared import PreparedData
+from sctd.train.budget import seconds_a_step, steps_in
+from sctd.train.checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint
+from sctd.train.device import choose_device, choose_precision
+from sctd.train.evaluate import evaluate
+from sctd.train.health import plateau_warning, refuse_not_finite
+from sctd.train.metrics import Averages, RunLog
+from sctd.train.optimizer import build_optimizer, peak_lr
+from sctd.train.schedule import lr_factor, warmup_steps
+from sctd.train.setup import build_objective, read_vocabulary
+from sctd.train.step import Stepper, StepResult
+
+EVAL_BATCH = 32
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM: the run is saved; the message says how to resume."""
+
+
+class Trainer:
+    """One run, in a folder of its own.
+
+    Args:
+        run: the run's folder; exists already.
+        data: what `prepare` wrote.
+        config: every setting.
+        checkpoint: folder and state to go on from, or null for a new run.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        data: PreparedData,
+        config: PretrainConfig,
+        checkpoint: tuple[Path, TrainState] | None = None,
+    ) -> None:
+        self.run = run
+        self.data = data
+        self.config = config
+        self.state = checkpoint[1] if checkpoint else TrainState()
+        self.device = choose_device(config.device)
+        self.vocabulary = read_vocabulary(data)
+        self.objective = build_objective(config, data, self.vocabulary, self.device)
+        self.interval = config.consistency.interval if config.method == "sctd" else None
+        self.lr = peak_lr(config.optimizer, config.init_from is not None)
+        self.batches = TrainingBatches(data.train, self.vocabulary, config.masking, config.batch.size, config.seed)
+        self.eval_pairs = list(evaluation_batches(data.validation, self.vocabulary, config.eval.sequences, EVAL_BATCH))
+        choices = self.state.choices
+        self.precision, reason = choose_precision(choices.get("precision", config.precision), self.device)
+        self.stepper = self._stepper(self.objective, choices.get("micro") or config.batch.micro)
+        if checkpoint:
+            load_checkpoint(checkpoint[0], self.objective.model, self.objective.keep_rule, self.stepper.optimizer)
+            self.stepper.scaler.load_state_dict(self.state.scaler)
+        parameters = sum(p.numel() for p in self.objective.model.parameters())
+        say(
+            f"{config.method}: {parameters:,} parameters, {self.device.type}, {self.precision} ({reason}), "
+            f"{self.objective.model.config.attention} attention."
+        )
+        self.steps = choices["steps"] if choices else self._decide_steps()
+        self.every = {
+            "eval": config.eval.every or max(1, self.steps // 20),
+            "checkpoint": config.checkpoint.every or max(1, self.steps // 10),
+            "log": config.log.every or max(1, self.steps // 200),
+        }
+        self.unigram_loss = data.manifest.unigram_entropy
+        self._stop: signal.Signals | None = None
+        self._warned = False
+
+    def _stepper(self, objective: Any, micro: int | None) -> Stepper:
+        config = self.config
+        optimizer = build_optimizer(objective.model, config.optimizer, self.lr)
+        return Stepper(
+            objective,
+            optimizer,
+            self.precision,
+            self.device,
+            micro,
+            config.optimizer.grad_clip,
+            config.seed,
+            config.compile,
+        )
+
+    def _decide_steps(self) -> int:
+        schedule = self.config.schedule
+        if schedule.steps is not None:
+            return schedule.steps
+        assert schedule.minutes is not None
+        say("Measuring the step time, to turn the budget into a number of steps ...")
+        scratch = self._stepper(copy.deepcopy(self.objective), self.stepper.micro)
+        number = iter(range(1, 1_000_000))
+
+        def run_step(consistent: bool) -> None:
+            step = next(number)
+            result = scratch.run(self.batches.at(step), step, 0.0, consistent)
+            float(result["grad_norm"])  # type: ignore[arg-type]  # waits for the device
+
+        seconds = seconds_a_step(run_step, self.interval)
+        steps = steps_in(schedule.minutes, seconds)
+        say(f"{seconds * 1000:,.0f} ms a step: {steps:,} steps in {schedule.minutes:g} minutes of training.")
+        return steps
+
+    def train(self) -> dict[str, float]:
+        """Run to the last step; the last evaluation's figures. Raises Interrupted, with the run saved, on Ctrl-C."""
+        config, state = self.config, self.state
+        tokens_a_step = config.batch.size * self.data.manifest.seq_len
+        log = RunLog(self.run, state.global_step, config.log.tensorboard)
+        averages = Averages()
+        last_eval: dict[str, float] = {}
+        warmup = warmup_steps(config.schedule, self.steps)
+        self.objective.train()
+        with self._signals(), progress_bar() as bar:
+            task = bar.add_task(config.method, total=self.steps, completed=state.global_step, note="")
+            if state.global_step == 0:
+                last_eval = self.evaluate()
+                log.write({"step": 0, "tokens": 0, "seconds": 0.0, **last_eval})
+                self._start_importance(last_eval["eval_loss"])
+            resumed_at = state.global_step
+            since, line_seconds, line_tokens = time.perf_counter(), state.seconds, state.tokens
+            for step, batch in enumerate(self.batches.stream(state.global_step + 1, self.steps), state.global_step + 1):
+                lr = self.lr * lr_factor(step, self.steps, config.schedule)
+                result = self.stepper.run(batch, step, lr, is_consistency_step(step, self.interval))
+                state.global_step, state.tokens = step, state.tokens + tokens_a_step
+                averages.add(result)
+                due = {name: step % every == 0 or step == self.steps for name, every in self.every.items()}
+                due["checkpoint"] |= self._stop is not None
+                if any(due.values()) or self.device.type == "cpu":
+                    self._check_finite(step, result, lr)  # reads the loss, so waits for the device
+                state.seconds, since = state.seconds + time.perf_counter() - since, time.perf_counter()
+                line: dict[str, Any] = {}
+                if due["log"] or due["eval"]:
+                    speed = (state.tokens - line_tokens) / max(state.seconds - line_seconds, 1e-9)
+                    line = {
+                        "step": step,
+                        "tokens": state.tokens,
+                        "seconds": round(state.seconds, 3),
+                        **averages.read(),
+                        "lr": lr,
+                        "tokens_per_second": round(speed, 1),
+                    }
+                    line_seconds, line_tokens = state.seconds, state.tokens
+                    bar.update(task, note=f"loss {line['loss']:.3f}  {speed:,.0f} tokens/s")
+                bar.update(task, completed=step)
+                if due["eval"]:
+                    last_eval = self.evaluate()
+                    line.update(last_eval)
+                    bar.console.print(_eval_sentence(step, last_eval), markup=False)
+                    self._warn_plateau(step, warmup, last_eval, line)
+                if line:
+                    log.write(line)
+                if due["checkpoint"]:
+                    self.save()
+                if self._stop is not None and step < self.steps:
+                    log.close()
+                    raise Interrupted(f"Stopped at step {step:,} of {self.steps:,}; everything is saved.")
+                since = time.perf_counter()
+            if resumed_at == self.steps:
+                last_eval = self.evaluate()
+        log.close()
+        return last_eval
+
+    def evaluate(self) -> dict[str, float]:
+        """Held-out figures of the model as it stands; see `sctd.train.evaluate`."""
+        batches = [batch for _, batch in self.eval_pairs]
+        return evaluate(self.objective, batches, self.vocabulary.mask_id, self.precision, self.device)
+
+    def save(self) -> Path:
+        """Write a checkpoint of the step that was finished last."""
+        self.state.config = asdict(self.config)
+        self.state.choices = {
+            "steps": self.steps,
+            "micro": self.stepper.micro,
+            "precision": self.precision,
+            "device": self.device.type,
+            "attention": self.objective.model.config.attention,
+        }
+        self.state.data = data_fingerprint(self.data)
+        self.state.scaler = self.stepper.scaler.state_dict()
+        return save_checkpoint(
+            self.run,
+            self.state,
+            self.objective.model,
+            self.objective.keep_rule,
+            self.stepper.optimizer,
+            self.config.checkpoint.keep,
+        )
+
+    def _start_importance(self, loss: float) -> None:
+        # A model that already reads starts with losses far below the published 10: an id not yet seen would
+        # outrank every id that was. So with init_from all ids start at the loss that the model has.
+        rule = self.objective.keep_rule
+        if self.config.init_from is not None and isinstance(rule, ImportanceRule):
+            rule.importance.values.fill_(loss)
+
+    def _check_finite(self, step: int, result: StepResult, lr: float) -> None:
+        loss, norm = result["loss_total"], result["grad_norm"]
+        assert loss is not None
+        assert norm is not None
+        saved = list_checkpoints(self.run)
+        last = f"the last checkpoint is {saved[0].name}" if saved else "there is no checkpoint yet"
+        refuse_not_finite(step, float(loss), float(norm), lr, self.precision, last)
+
+    def _warn_plateau(self, step: int, warmup: int, figures: dict[str, float], line: dict[str, Any]) -> None:
+        warning = plateau_warning(step, self.steps, warmup, figures["eval_loss_mask"], self.unigram_loss)
+        if warning and not self._warned:
+            self._warned = True
+            line["warning"] = warning
+            say(warning)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run after the step under way; a second one ends it at once."""
+
+        def ask_to_stop(number: int, frame: FrameType | None) -> None:
+            self._stop = signal.Signals(number)
+            for each in before:
+                signal.signal(each, before[each])
+
+        try:
+            before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread: the caller's own handlers stay
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def data_fingerprint(data: PreparedData) -> str:
+    """SHA-256 of the data folder's manifest, which itself holds the checksums of the shards."""
+    return sha256_file(data.path / "manifest.json")
+
+
+def _eval_sentence(step: int, figures: dict[str, float]) -> str:
+    text = f"step {step:,}: held-out loss {figures['eval_loss']:.3f}, at [MASK] {figures['eval_loss_mask']:.3f}"
+    if "eval_loss_dropped" in figures:
+        text += f"; with dropping {figures['eval_loss_dropped']:.3f}"
+    return text
