@@ -1,4 +1,4 @@
-"""YAML as sctd reads and writes it: safe, by the rules of YAML 1.2, without aliases, and with each key once.
+"""YAML as sctd reads and writes it: by the rules of YAML 1.2, without aliases and tags, and with each key once.
 
 1e-3 is a number (PyYAML's own rules make it text), `no` and `12:30` are text (they make them False and 750).
 """
@@ -12,14 +12,15 @@ import yaml
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML with the scalars of YAML 1.2, without aliases, and with each key once."""
+    """Safe YAML with the scalars of YAML 1.2, without aliases and tags, and with each key once."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML fills it below)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
             raise yaml.MarkedYAMLError(
-                problem="a recipe has no aliases (*name)", problem_mark=self.peek_event().start_mark
+                problem="a recipe has no aliases (*name) and no tags (!name)", problem_mark=event.start_mark
             )
         return super().compose_node(parent, index)
 
