@@ -15,6 +15,7 @@ from sctd.cli import Verb, main
 from sctd.config import PretrainConfig
 from sctd.errors import UserError
 
+REAL_VERBS = dict(cli.VERBS)
 CALLS: list[dict] = []
 
 
@@ -275,6 +276,7 @@ def test_pretrain_help_explains_every_setting_under_its_section(capsys: pytest.C
         assert f"\n  --{key if '.' in key else key.replace('_', '-')} " in text, key
     assert text.index("\ndropping: Token dropping (Hou et al., 2022)") < text.index("--dropping.beta")
     assert "--config RECIPE" in text
+    assert "  --resume TEXT|null\n      a checkpoint, or `auto`. (default: null; the flag alone: auto)\n" in text
     assert CALLS == []
 
 
@@ -282,7 +284,11 @@ def sctd(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60, **options)  # type: ignore[call-overload, no-any-return]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["recipes"], ["recipes", "--show", "mini"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["--version"], ["recipes"], ["recipes", "--show", "mini"], *([verb, "--help"] for verb in REAL_VERBS)],
+    ids=" ".join,
+)
 def test_light_answers_import_nothing_heavy(words: list[str]) -> None:
     code = (
         "import sys; from sctd.cli import main; code = main(sys.argv[1:]);"

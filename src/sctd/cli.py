@@ -67,7 +67,7 @@ def run(words: Sequence[str]) -> None:
         function = getattr(importlib.import_module(module), attribute)
         parameters = parameters_of(function, verb.positional)
         if "-h" in rest or "--help" in rest:
-            print(help_of(name, function, parameters))
+            print(help_of(name, function, parameters, verb.bare))
         else:
             function(**arguments_of(parameters, parse(name, parameters, rest, verb.bare)))
     elif not name:

@@ -186,7 +186,7 @@ def _metavar(hint: Any) -> str:
     return "|".join(one(option) for option in options(hint))
 
 
-def help_of(verb: str, function: Callable[..., Any], parameters: Sequence[Parameter]) -> str:
+def help_of(verb: str, function: Callable[..., Any], parameters: Sequence[Parameter], bare: Mapping[str, str]) -> str:
     """The answer to `sctd VERB --help`: the summary, then each parameter's type, explanation and default."""
     width = min(shutil.get_terminal_size().columns, 100)
     needed = [p.shown for p in parameters if p.positional]
@@ -202,6 +202,8 @@ def help_of(verb: str, function: Callable[..., Any], parameters: Sequence[Parame
         text = parameter.explanation
         if parameter.default is _EMPTY:
             text += " (required)"
+        elif parameter.name in bare:
+            text += f" (default: {as_written(parameter.default)}; the flag alone: {bare[parameter.name]})"
         elif parameter.group or parameter.default is not None:
             text += f" (default: {as_written(parameter.default)})"
         if text:
