@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -291,3 +292,17 @@ def test_the_verb_lists_and_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(len(line.split()) > 3 for line in listed)
     recipes(show="mini")
     assert capsys.readouterr().out == shipped_recipes()["mini"].read_text(encoding="utf-8")
+
+
+def test_the_page_on_recipes_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+    for name in shipped_recipes():
+        config = build_config(load_recipe(name))
+        size, steps = config.batch.size, config.schedule.steps
+        length = f"{size} x {steps:,}" if steps else f"{size}, "
+        assert any(line.startswith(f"| `{name}` |") and f"| {length}" in line for line in page.splitlines()), name
+    [example] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert read(example) == {"method": "drop", "schedule.steps": 20_000, "optimizer.lr": 5e-4}
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(code, {})
+    assert "\n  steps: 100\n" in capsys.readouterr().out
