@@ -124,9 +124,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"{path} does not exist: prepare the data first (sctd prepare).") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise UserError(
-            f"{path} is damaged ({reason}): delete the folder and run sctd prepare again."
-        ) from error
+        raise UserError(f"{path} is damaged ({reason}): delete the folder and run sctd prepare again.") from error
 
 
 def _from_json(value: dict[str, Any]) -> Manifest:

@@ -95,8 +95,7 @@ def load_prepared(path: str | Path, verify: bool = True) -> PreparedData:
     manifest = read_manifest(path)
     if manifest.dtype != dtype_for(manifest.vocab_size):
         raise UserError(
-            f"{path / MANIFEST} is damaged "
-            f"(dtype {manifest.dtype!r} for {manifest.vocab_size:,} ids): {AGAIN}."
+            f"{path / MANIFEST} is damaged (dtype {manifest.dtype!r} for {manifest.vocab_size:,} ids): {AGAIN}."
         )
     if not (path / TOKENIZER).is_dir():
         raise UserError(f"{path / TOKENIZER} is missing: {AGAIN}.")
@@ -136,7 +135,6 @@ def _load(file: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         raise UserError(f"{file} is damaged ({error}): {AGAIN}.") from error
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise UserError(
-            f"{file} is damaged "
-            f"(it holds {array.dtype} {array.shape}, the manifest says {dtype} {shape}): {AGAIN}."
+            f"{file} is damaged (it holds {array.dtype} {array.shape}, the manifest says {dtype} {shape}): {AGAIN}."
         )
     return array

@@ -18,9 +18,7 @@ SHARD_BYTES = 64 * 2**20
 class ShardWriter:
     """Writes (n, S) blocks of rows into `folder/{split}-00000.npy`, ... of at most `shard_bytes` each."""
 
-    def __init__(
-        self, folder: Path, split: str, seq_len: int, dtype: str, shard_bytes: int = SHARD_BYTES
-    ) -> None:
+    def __init__(self, folder: Path, split: str, seq_len: int, dtype: str, shard_bytes: int = SHARD_BYTES) -> None:
         import numpy as np
 
         self.folder, self.split, self.seq_len, self.dtype = folder, split, seq_len, np.dtype(dtype)

@@ -1,0 +1,97 @@
+"""What the user named (files, folders, globs, data sets) to a sorted list of sources."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sctd.errors import UserError
+from sctd.text.compression import COMPRESSIONS
+from sctd.text.formats import FORMATS
+from sctd.text.hub import PREFIX
+
+KNOWN = f"{', '.join(FORMATS)}, each also with {', '.join(COMPRESSIONS)}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file (bytes as it lies, time of its last change), or one `hf:` data set (0, 0)."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+
+
+def suffixes(path: Path) -> tuple[str, str] | None:
+    """(format, compression or "") by the file's name, or None if it is not one of ours."""
+    packed = path.suffix.lower() if path.suffix.lower() in COMPRESSIONS else ""
+    plain = Path(path.stem) if packed else path
+    return (plain.suffix.lower(), packed) if plain.suffix.lower() in FORMATS else None
+
+
+def find_sources(places: list[str]) -> list[Source]:
+    """All sources, in the order of `places` and by name within a folder or a glob, each once.
+
+    In folders and globs, files of other kinds and hidden files are passed over.
+
+    Raises:
+        UserError: a place does not exist, holds nothing readable, is empty, or is a file of an unknown kind.
+    """
+    if not places:
+        raise UserError("There is nothing to read: name files, folders, globs or hf:NAME with --input.")
+    found: dict[str, Source] = {}
+    for place in places:
+        for source in _at(place):
+            found.setdefault(source.path, source)
+    return list(found.values())
+
+
+def _at(place: str) -> Iterator[Source]:
+    if place.startswith(PREFIX):
+        if place == PREFIX:
+            raise UserError("hf: needs the name of a data set: hf:NAME or hf:FOLDER.")
+        yield Source(place, 0, 0)
+        return
+    path = Path(place).expanduser()
+    if path.is_file():
+        if suffixes(path) is None:
+            raise UserError(f"{path} is of a kind that sctd cannot read: give {KNOWN}.")
+        if path.stat().st_size == 0:
+            raise UserError(f"{path} is empty: leave it out.")
+        yield _file(path)
+        return
+    if path.is_dir():
+        files = _below(path)
+        if not files:
+            raise UserError(f"The folder {path} holds no file that sctd can read: give {KNOWN}.")
+    else:
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+        if not matches:
+            has_magic = glob.has_magic(str(path))
+            raise UserError(
+                f"{path} matches no file: check the pattern given with --input."
+                if has_magic
+                else f"{path} does not exist: check the path given with --input."
+            )
+        files = [file for match in matches for file in (_below(match) if match.is_dir() else [match])]
+        files = [file for file in files if suffixes(file)]
+        if not files:
+            raise UserError(f"{path} matches no file that sctd can read: give {KNOWN}.")
+    yield from map(_file, files)
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if suffixes(file)
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def _file(path: Path) -> Source:
+    status = path.stat()
+    return Source(str(path), status.st_size, status.st_mtime_ns)

@@ -1,0 +1,165 @@
+"""The verb `prepare`: text to a data folder of packed token shards. See docs/design.md for what it writes."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sctd import __version__
+from sctd.console import say
+from sctd.errors import UserError
+
+if TYPE_CHECKING:
+    from sctd.tokens.manifest import Manifest
+
+
+def prepare(
+    input: list[str],
+    out: str,
+    tokenizer: str | None = None,
+    vocab_size: int = 8192,
+    seq_len: int = 128,
+    kind: Literal["wordpiece", "bpe"] = "wordpiece",
+    lowercase: bool = True,
+    text_key: str = "text",
+    documents: Literal["auto", "blank-line", "line", "file"] = "auto",
+    split: str = "train",
+    validation_share: float = 0.01,
+    workers: int | None = None,
+    seed: int = 1,
+) -> Manifest:
+    """Turn text into packed token shards for `sctd pretrain`, with a validation split held out.
+
+    Everything is read twice: once to check it, to find duplicates and to sample it for the tokenizer, and once to
+    tokenise it. Stopped at any moment, the same command continues. The result is the same, byte for byte, whatever
+    the stops and the number of workers.
+
+    Args:
+        input: files, folders (with all below), globs or `hf:NAME` (a Hugging Face data set; also hf:NAME:CONFIG
+            and hf:FOLDER). Formats: .txt .jsonl .csv .parquet, plain or .gz .xz .zst.
+        out: folder to write; it must be new, empty, or left by the same command.
+        tokenizer: a Hugging Face tokenizer (a folder, one with only a vocab.txt too, or a name); null: train one.
+        vocab_size: tokens of the tokenizer that is trained.
+        seq_len: tokens in a row, [CLS] and [SEP] among them.
+        kind: the tokenizer that is trained: `wordpiece` (as BERT's) or `bpe` (byte-level).
+        lowercase: fold case in the tokenizer that is trained (WordPiece: strip accents too).
+        text_key: the JSON key, CSV column, Parquet column or data set column that holds the text.
+        documents: what a document is in a .txt file: `blank-line` (blank lines stand between documents), `line`
+            (each line is one), `file` (each file is one), or `auto`: blank-line if the file has a blank line
+            between texts, else line.
+        split: the split of an `hf:` data set to read.
+        validation_share: share of the documents held out, chosen by a hash of their text; at least one.
+        workers: threads that tokenise; null: one for each core.
+        seed: of the sample on which a tokenizer is trained.
+
+    Returns:
+        What manifest.json says.
+
+    Raises:
+        UserError: the input, a flag or the out folder will not do; one sentence says which, and what to do.
+    """
+    if not 8 <= seq_len <= 32768:
+        raise UserError(f"--seq-len {seq_len} is out of range: give 8 to 32768 (128 or 512 is usual).")
+    if not 0 < validation_share <= 0.5:
+        raise UserError(f"--validation-share {validation_share} is out of range: give more than 0, at most 0.5.")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers} is out of range: give 1 or more.")
+
+    from sctd.text.options import ReadOptions
+    from sctd.text.sources import find_sources
+    from sctd.tokens.manifest import FORMAT, Manifest, dtype_for
+    from sctd.tokens.shards import entropy
+    from sctd.tokens.stages import encode, pack_splits, survey_and_tokenizer
+    from sctd.tokens.train_tokenizer import check_vocab_size
+    from sctd.tokens.workspace import Workspace
+
+    trained = {"kind": kind, "vocab_size": vocab_size, "lowercase": lowercase, "seed": seed}
+    if tokenizer is None:
+        check_vocab_size(kind, vocab_size)
+    sources = find_sources(input)
+    settings = {
+        "seq_len": seq_len,
+        "tokenizer": tokenizer,
+        **(trained if tokenizer is None else {}),
+        "text_key": text_key,
+        "documents": documents,
+        "split": split,
+        "validation_share": validation_share,
+    }
+    inputs = [{"path": source.path, "bytes": source.bytes} for source in sources]
+    workspace = Workspace(Path(out).expanduser())
+    finished = workspace.finished(settings, inputs)
+    if finished is not None:
+        say(f"{out} is finished already, made with the same settings from the same input.")
+        return finished
+
+    started = time.monotonic()
+    options = ReadOptions(text_key, documents, split)
+    with workspace.claimed({"settings": settings, "inputs": [asdict(source) for source in sources]}):
+        try:
+            survey = survey_and_tokenizer(
+                workspace,
+                sources,
+                options,
+                seq_len=seq_len,
+                tokenizer=tokenizer,
+                kind=kind,
+                vocab_size=vocab_size,
+                lowercase=lowercase,
+                seed=seed,
+            )
+            info = encode(
+                workspace,
+                sources,
+                options,
+                survey,
+                validation_share=validation_share,
+                workers=workers or _cores(),
+            )
+            splits, unigram = pack_splits(workspace, info, survey, seq_len=seq_len)
+        except KeyboardInterrupt:
+            say("Stopped. The same command continues from here.")
+            raise
+        manifest = Manifest(
+            format=FORMAT,
+            sctd_version=__version__,
+            seq_len=seq_len,
+            dtype=dtype_for(info.vocab_size),
+            tokenizer=info,
+            splits=splits,
+            duplicates_removed=survey.duplicates,
+            unigram_entropy=entropy(unigram),
+            provenance={"inputs": inputs, "settings": settings},
+        )
+        manifest.write(workspace.out)
+    workspace.clear()
+    _closing_sentences(manifest, workspace.out, time.monotonic() - started)
+    return manifest
+
+
+def _closing_sentences(manifest: Manifest, out: Path, seconds: float) -> None:
+    train, validation = manifest.splits["train"], manifest.splits["validation"]
+    size = train.bytes + validation.bytes
+    say(
+        f"{train.documents + validation.documents:,} documents, {size / 1e6:,.1f} MB of text "
+        f"({manifest.duplicates_removed:,} duplicates removed), in {seconds:,.0f} s "
+        f"({size / 1e6 / max(seconds, 1e-3):.1f} MB/s)."
+    )
+    say(
+        f"{manifest.tokenizer.kind} tokenizer of {manifest.vocab_size:,} tokens; always guessing by frequency "
+        f"would lose {manifest.unigram_entropy:.2f} nats a token."
+    )
+    for name, split in (("Training", train), ("Validation", validation)):
+        say(
+            f"{name}: {split.documents:,} documents, {split.tokens:,} tokens, "
+            f"{split.sequences:,} sequences of {manifest.seq_len}."
+        )
+    say(f"Written to {out}.")
+
+
+def _cores() -> int:
+    """Cores that this process may use, fewer than the machine has in a container or a batch job."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

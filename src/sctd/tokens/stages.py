@@ -1,0 +1,184 @@
+"""The three stages of `prepare`, each of which leaves what the next one and a continued run can start from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from sctd.console import progress_bar, say
+from sctd.errors import UserError
+from sctd.files import disk_errors, flush_to_disk, whole_folder, write_json
+from sctd.text.blocks import read_blocks
+from sctd.text.options import ReadOptions
+from sctd.text.sources import Source
+from sctd.text.survey import Sample, Survey
+from sctd.tokens.encode import BlockEncoder, encode_blocks
+from sctd.tokens.manifest import (
+    SPLITS,
+    TOKENIZER,
+    UNIGRAM,
+    SplitInfo,
+    TokenizerInfo,
+    dtype_for,
+)
+from sctd.tokens.packing import pack
+from sctd.tokens.shards import ShardWriter, count_ids
+from sctd.tokens.tokenizer import copy_tokenizer, describe_tokenizer, open_encoder
+from sctd.tokens.train_tokenizer import Kind, train_tokenizer
+from sctd.tokens.workspace import Workspace
+
+SAMPLE_BYTES = 64 * 10**6  # of text for a new tokenizer
+_SURVEY = "survey.json"
+
+
+def survey_and_tokenizer(
+    workspace: Workspace,
+    sources: list[Source],
+    options: ReadOptions,
+    *,
+    seq_len: int,
+    tokenizer: str | None,
+    kind: Kind,
+    vocab_size: int,
+    lowercase: bool,
+    seed: int,
+) -> Survey:
+    """Stage 1: read everything once; then `.partial/tokenizer` and `.partial/survey.json` stand.
+
+    Raises:
+        UserError: something cannot be read, there are fewer than two documents, or the tokenizer will not do.
+    """
+    saved = workspace.partial / _SURVEY
+    if saved.exists():
+        return Survey(**json.loads(saved.read_text(encoding="utf-8")))
+    folder = workspace.partial / TOKENIZER
+    if tokenizer is not None:  # first, because it may be refused in a second
+        with whole_folder(folder) as aside:
+            copy_tokenizer(tokenizer, aside, seq_len)
+    survey = Survey()
+    sample = Sample(SAMPLE_BYTES, seed)
+    started = time.monotonic()
+    with progress_bar() as bar:
+        size = sum(source.bytes for source in sources)
+        task = bar.add_task("reading   ", total=size or None, note="")
+        for block in read_blocks(sources, options, lambda n: bar.advance(task, n)):
+            survey.add(block)
+            if tokenizer is None:
+                sample.add(block.documents)
+            bar.update(task, note=_rate(survey.bytes, started))
+    _refuse_too_few(survey, sources)
+    if tokenizer is None:
+        say(f"Training a {kind} tokenizer on {sample.size / 1e6:,.1f} MB of text ...")
+        with whole_folder(folder) as aside:
+            train_tokenizer(sample.paragraphs(), aside, kind, vocab_size, lowercase, seq_len)
+    write_json(saved, asdict(survey))
+    return survey
+
+
+def encode(
+    workspace: Workspace,
+    sources: list[Source],
+    options: ReadOptions,
+    survey: Survey,
+    *,
+    validation_share: float,
+    workers: int,
+) -> TokenizerInfo:
+    """Stage 2: every block of documents to `.partial/block-NNNNNN.npz`; finished ones are left as they are."""
+    folder = workspace.partial / TOKENIZER
+    info = describe_tokenizer(folder)
+    encoder = BlockEncoder(
+        tokenizer=open_encoder(folder),
+        sep=info.special.sep,
+        threshold=survey.validation_threshold(validation_share),
+        folder=workspace.partial,
+    )
+    with progress_bar() as bar:
+        task = bar.add_task("tokenising", total=survey.bytes, note="")
+        started, encoded = time.monotonic(), 0
+        blocks = read_blocks(sources, options, lambda n: None)
+        for size, fresh in encode_blocks(blocks, encoder, workers):
+            encoded += size if fresh else 0
+            bar.update(task, advance=size, note=_rate(encoded, started))
+    return info
+
+
+def pack_splits(
+    workspace: Workspace, info: TokenizerInfo, survey: Survey, *, seq_len: int
+) -> tuple[dict[str, SplitInfo], np.ndarray]:
+    """Stage 3: blocks to shards, `OUT/tokenizer` and `OUT/unigram.npy`; returns the splits and the (V,) counts.
+
+    Raises:
+        UserError: the training split does not fill one sequence, or the input changed under way.
+    """
+    files = sorted(workspace.partial.glob("block-*.npz"))
+    totals = {split: _totals(files, split, info.special.sep) for split in SPLITS}
+    if sum(documents for documents, _, _ in totals.values()) != survey.documents:
+        workspace.clear()
+        raise UserError(f"The input changed while it was read into {workspace.out}: run the same command again.")
+    if totals["train"][2] < seq_len - 2:
+        workspace.clear()
+        raise UserError(
+            f"The training text makes {totals['train'][2]:,} tokens, less than one sequence of {seq_len}: "
+            "add text to --input, or give a smaller --seq-len."
+        )
+    unigram = np.zeros(info.vocab_size, dtype=np.int64)
+    splits = {}
+    with progress_bar() as bar:
+        task = bar.add_task("packing   ", total=len(files) * len(SPLITS), note="")
+
+        def stream(split: str) -> Iterator[np.ndarray]:
+            for file in files:
+                with np.load(file) as block:
+                    ids = block[split]
+                if split == "train":
+                    unigram[:] += count_ids(ids, info.vocab_size, info.special.all())
+                yield ids
+                bar.advance(task)
+
+        for split in SPLITS:
+            writer = ShardWriter(workspace.out, split, seq_len, dtype_for(info.vocab_size))
+            for rows in pack(stream(split), seq_len, info.special):
+                writer.add(rows)
+            shards = writer.close()
+            documents, size, tokens = totals[split]
+            splits[split] = SplitInfo(documents, tokens, sum(s.sequences for s in shards), size, shards)
+    with whole_folder(workspace.out / TOKENIZER) as aside:
+        shutil.copytree(workspace.partial / TOKENIZER, aside, dirs_exist_ok=True)
+    path = workspace.out / UNIGRAM
+    with disk_errors(workspace.out):
+        np.save(path, unigram)
+        flush_to_disk(path)
+    return splits, unigram
+
+
+def _totals(files: list[Path], split: str, sep: int) -> tuple[int, int, int]:
+    """(documents, bytes, tokens of text) of a split."""
+    documents = size = tokens = 0
+    for file in files:
+        with np.load(file) as block:
+            counts = block[f"{split}_counts"]
+            documents, size = documents + int(counts[0]), size + int(counts[1])
+            tokens += int((block[split] != sep).sum())
+    return documents, size, tokens
+
+
+def _refuse_too_few(survey: Survey, sources: list[Source]) -> None:
+    names = ", ".join(source.path for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+    if survey.documents == 0:
+        raise UserError(f"There is no text in {names}: give files that hold some.")
+    if survey.documents == 1:
+        raise UserError(
+            f"There is only one document in {names}, and one must be held out for validation: "
+            "add another, or make every line a document with --documents line."
+        )
+
+
+def _rate(size: int, started: float) -> str:
+    return f"{size / 1e6 / max(time.monotonic() - started, 1e-3):.1f} MB/s"

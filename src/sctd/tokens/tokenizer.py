@@ -1,0 +1,92 @@
+"""Tokenizer folders: any Hugging Face one taken in, checked, and asked for its special ids."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sctd.errors import UserError
+from sctd.tokens.manifest import SpecialIds, TokenizerInfo, folder_sha256
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_WAY_OUT = "give another one with --tokenizer, or leave the flag out to train one"
+
+
+def copy_tokenizer(given: str, folder: Path, seq_len: int) -> None:
+    """Write the tokenizer `given` (a folder, one with only a vocab.txt too, or a name on the hub) into `folder`.
+
+    Raises:
+        UserError: it does not load, has no fast form, or lacks one of the cls, sep, mask and pad tokens.
+    """
+    loaded = _load(given)
+    if getattr(loaded, "backend_tokenizer", None) is None:
+        raise UserError(f"The tokenizer {given} has no fast form (tokenizer.json): {_WAY_OUT}.")
+    for name in ("mask", "cls", "sep", "pad"):
+        if getattr(loaded, f"{name}_token_id") is None:
+            raise UserError(
+                f"The tokenizer {given} has no {name} token, which masked language modelling needs: {_WAY_OUT}."
+            )
+    if loaded.model_max_length > 10**9:  # transformers' way of saying that nobody knows
+        loaded.model_max_length = seq_len
+    for key in ("local_files_only", "is_local"):  # where it was loaded from is no property of the tokenizer
+        loaded.init_kwargs.pop(key, None)
+    loaded.save_pretrained(folder)
+
+
+def _load(given: str) -> Any:
+    from transformers import AutoTokenizer
+
+    place = Path(given).expanduser()
+    if place.is_file():
+        raise UserError(f"{given} is a file: --tokenizer takes the folder that holds it.")
+    try:
+        if place.is_dir():
+            names = {file.name for file in place.iterdir()}
+            if "vocab.txt" in names and not names & {"tokenizer.json", "tokenizer_config.json", "config.json"}:
+                return AutoTokenizer.from_pretrained(str(place), tokenizer_type="bert")
+            return AutoTokenizer.from_pretrained(str(place))
+        return AutoTokenizer.from_pretrained(given)
+    except Exception as error:  # transformers raises whatever its parsers raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{given} is no tokenizer that transformers can load ({reason}): give the folder of a Hugging Face "
+            "tokenizer, or leave --tokenizer out to train one."
+        ) from error
+
+
+def describe_tokenizer(folder: Path) -> TokenizerInfo:
+    """Kind, size and special ids of a tokenizer folder written by `copy_tokenizer` or `train_tokenizer`."""
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(str(folder))
+    backend = loaded.backend_tokenizer
+    return TokenizerInfo(
+        sha256=folder_sha256(folder),
+        kind=type(backend.model).__name__,
+        vocab_size=max(backend.get_vocab(with_added_tokens=True).values()) + 1,
+        special=SpecialIds(
+            cls=loaded.cls_token_id,
+            sep=loaded.sep_token_id,
+            mask=loaded.mask_token_id,
+            pad=loaded.pad_token_id,
+            unk=loaded.unk_token_id,
+        ),
+    )
+
+
+def open_encoder(folder: Path) -> Tokenizer:
+    """The tokenizer for plain text: no truncation, no padding, and `[MASK]` in a text is three common tokens.
+
+    Each call encodes in the calling thread alone, so that the caller decides how many run.
+    """
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
