@@ -1,1 +1,1 @@
-"""Places (files, folders, globs, `hf:NAME`) to documents: formats, compression, duplicates, the held-out split."""
+"""Places (files, folders, globs, `hf:NAME`) to documents: formats, compression, duplicates, the split."""

@@ -14,8 +14,8 @@ from sctd.text.options import MAX_LINE_BYTES, ReadOptions
 def documents(stream: IO[bytes], name: str, options: ReadOptions) -> Iterator[str]:
     """One document a record."""
     csv.field_size_limit(MAX_LINE_BYTES)
-    # csv wants the line ends: they may stand inside quotes
-    rows = csv.reader(line + "\n" for _, line in text_lines(stream, name))
+    # csv wants the line ends: they may stand inside quotes. strict: an unclosed quote would swallow the rest
+    rows = csv.reader((line + "\n" for _, line in text_lines(stream, name)), strict=True)
     try:
         header = next(rows, None)
         if header is None:
