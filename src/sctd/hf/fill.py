@@ -1,0 +1,72 @@
+"""The verb `fill`: what a model puts in the place of [MASK]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sctd.errors import UserError
+
+
+def fill(model: str, text: str, top_k: int = 5) -> None:
+    """Print the likeliest fillings of every mask in a text, each with its probability.
+
+    Args:
+        model: a Hugging Face folder with a masked language model, or a run of `sctd pretrain` that is finished.
+        text: a text in which the tokenizer's mask token (most often [MASK]) stands where a word is missing.
+        top_k: fillings to print for each mask.
+
+    Raises:
+        UserError: MODEL is no such folder, or the text has no mask token or is too long.
+    """
+    if top_k < 1:
+        raise UserError(f"--top-k is {top_k}; it must be 1 or more.")
+    tokenizer, network = _load(Path(model))
+
+    import torch
+
+    encoded = tokenizer(text, return_tensors="pt")
+    input_ids = encoded["input_ids"][0]
+    places = (input_ids == tokenizer.mask_token_id).nonzero().flatten().tolist()
+    if not places:
+        raise UserError(
+            f"The text has no {tokenizer.mask_token}: write {tokenizer.mask_token} where a word is missing."
+        )
+    longest = network.config.max_position_embeddings
+    if len(input_ids) > longest:
+        raise UserError(f"The text has {len(input_ids):,} tokens and the model reads {longest:,}: give a shorter one.")
+    with torch.no_grad():
+        probabilities = network(**encoded).logits[0, places].float().softmax(-1)
+    found = probabilities.topk(min(top_k, probabilities.shape[-1]))
+    for number, (shares, ids) in enumerate(zip(found.values.tolist(), found.indices.tolist(), strict=True), start=1):
+        if len(places) > 1:
+            print(f"{tokenizer.mask_token} {number} of {len(places)}:")
+        for share, token in zip(shares, ids, strict=True):
+            print(f"{share:7.2%}  {tokenizer.decode([token]).strip()}")
+
+
+def _load(folder: Path) -> tuple[Any, Any]:
+    """(tokenizer, model) of a Hugging Face folder, or of a run's RUN/model."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give a Hugging Face model folder or a run of sctd pretrain.")
+    if not (folder / "config.json").exists():
+        if (folder / "model" / "config.json").exists():
+            folder = folder / "model"
+        elif (folder / "checkpoints").is_dir():
+            raise UserError(f"{folder} is a run without a model yet: sctd export {folder} --out FOLDER writes one.")
+        else:
+            raise UserError(f"{folder} has no config.json: give a Hugging Face model folder or a run of sctd pretrain.")
+
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # of loading the weights
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        network = AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True).eval()
+    except Exception as error:  # transformers raises whatever its parsers raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{folder} is no masked language model that transformers can load ({reason}).") from error
+    if tokenizer.mask_token_id is None:
+        raise UserError(f"{folder}: its tokenizer has no mask token; give a masked language model.")
+    return tokenizer, network

@@ -1,0 +1,71 @@
+"""What a run keeps of where its model comes from: it can be exported when its data and start model are gone.
+
+RUN/origin/ holds config.json (Hugging Face's, of the model), manifest.json (of the data) and tokenizer/.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sctd.errors import UserError
+from sctd.files import sha256_file, whole_folder, write_json
+
+if TYPE_CHECKING:
+    from sctd.model.bert import BertConfig
+    from sctd.tokens.manifest import Manifest
+    from sctd.tokens.prepared import PreparedData
+
+ORIGIN = "origin"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run's model comes from.
+
+    Args:
+        config: the model's config.json.
+        manifest: what the data was.
+        tokenizer: the tokenizer's folder.
+    """
+
+    config: dict[str, Any]
+    manifest: Manifest
+    tokenizer: Path
+
+
+def write_origin(run: Path, data: PreparedData, config: BertConfig) -> None:
+    """Write RUN/origin, whole or not at all."""
+    from sctd.model.hf import to_hf_config
+
+    with whole_folder(run / ORIGIN) as folder:
+        write_json(folder / "config.json", to_hf_config(config))
+        shutil.copyfile(data.path / "manifest.json", folder / "manifest.json")
+        shutil.copytree(data.tokenizer_dir, folder / "tokenizer")
+
+
+def read_origin(run: Path, fingerprint: str) -> Origin:
+    """Read RUN/origin.
+
+    Args:
+        run: the run's folder.
+        fingerprint: SHA-256 of the manifest, as a checkpoint states it.
+
+    Raises:
+        UserError: it is missing, or it is not what the run wrote.
+    """
+    from sctd.model.hf import read_hf_config
+    from sctd.tokens.manifest import folder_sha256, read_manifest
+
+    folder = run / ORIGIN
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing: give the folder of a run that this version of sctd pretrain wrote.")
+    origin = Origin(read_hf_config(folder), read_manifest(folder), folder / "tokenizer")
+    if (
+        sha256_file(folder / "manifest.json") != fingerprint
+        or folder_sha256(origin.tokenizer) != origin.manifest.tokenizer.sha256
+    ):
+        raise UserError(f"{folder} is not what the run wrote: bring back its manifest.json and tokenizer folder.")
+    return origin
