@@ -191,7 +191,7 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
             copy_tokenizer(str(tmp_path / name), tmp_path / "out", 64)
     with pytest.raises(UserError, match="is a file: --tokenizer takes the folder"):
         copy_tokenizer(str(tmp_path / "vocab.txt"), tmp_path / "out", 64)
-    with pytest.raises(UserError, match="nowhere is no tokenizer"):
+    with pytest.raises(UserError, match=r"nowhere is no tokenizer .*there is no such folder"):
         copy_tokenizer(str(tmp_path / "nowhere"), tmp_path / "out", 64)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from sctd.text.compression import COMPRESSIONS, damage_errors
 from sctd.text.formats import FORMATS
 from sctd.text.options import MAX_DOCUMENT_CHARS, ReadOptions
 from sctd.text.sources import Source, suffixes
-
-_LINE_ENDS = re.compile(r"[\r\n]+")
 
 
 def read_documents(source: Source, options: ReadOptions, advance: Callable[[int], None]) -> Iterator[str]:
@@ -32,7 +29,7 @@ def read_documents(source: Source, options: ReadOptions, advance: Callable[[int]
 
 def clean(text: str) -> str:
     """Paragraphs stripped, empty ones dropped, one a line; lone surrogates (bad JSON escapes) become `?`."""
-    paragraphs = (line.strip() for line in _LINE_ENDS.split(text))
+    paragraphs = (line.strip() for line in text.replace("\r", "\n").split("\n"))
     joined = "\n".join(line for line in paragraphs if line)
     try:
         joined.encode()

@@ -98,7 +98,11 @@ def prepare(
 
     started = time.monotonic()
     options = ReadOptions(text_key, documents, split)
-    with workspace.claimed({"settings": settings, "inputs": [asdict(source) for source in sources]}):
+    job = {
+        "settings": settings | {"sctd_version": __version__},
+        "inputs": [asdict(source) for source in sources],
+    }
+    with workspace.claimed(job):
         try:
             survey = survey_and_tokenizer(
                 workspace,

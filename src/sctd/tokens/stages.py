@@ -129,16 +129,19 @@ def pack_splits(
             "add text to --input, or give a smaller --seq-len."
         )
     unigram = np.zeros(info.vocab_size, dtype=np.int64)
+    unknown = 0
     splits = {}
     with progress_bar() as bar:
         task = bar.add_task("packing   ", total=len(files) * len(SPLITS), note="")
 
         def stream(split: str) -> Iterator[np.ndarray]:
+            nonlocal unknown
             for file in files:
                 with np.load(file) as block:
                     ids = block[split]
                 if split == "train":
                     unigram[:] += count_ids(ids, info.vocab_size, info.special.all())
+                    unknown += int((ids == info.special.unk).sum())
                 yield ids
                 bar.advance(task)
 
@@ -149,6 +152,9 @@ def pack_splits(
             shards = writer.close()
             documents, size, tokens = totals[split]
             splits[split] = SplitInfo(documents, tokens, sum(s.sequences for s in shards), size, shards)
+    share = unknown / totals["train"][2]
+    if share > 0.01:
+        say(f"{share:.1%} of the tokens are unknown to the tokenizer: it was made for another kind of text.")
     with whole_folder(workspace.out / TOKENIZER) as aside:
         shutil.copytree(workspace.partial / TOKENIZER, aside, dirs_exist_ok=True)
     path = workspace.out / UNIGRAM

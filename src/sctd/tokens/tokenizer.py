@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from sctd.tokens.manifest import SpecialIds, TokenizerInfo, folder_sha256
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _WAY_OUT = "give another one with --tokenizer, or leave the flag out to train one"
 
 
@@ -48,12 +50,14 @@ def _load(given: str) -> Any:
             if "vocab.txt" in names and not names & {"tokenizer.json", "tokenizer_config.json", "config.json"}:
                 return AutoTokenizer.from_pretrained(str(place), tokenizer_type="bert")
             return AutoTokenizer.from_pretrained(str(place))
+        if not _HUB_NAME.fullmatch(given):  # asking the hub for a mistyped path takes its time
+            raise FileNotFoundError("there is no such folder")
         return AutoTokenizer.from_pretrained(given)
     except Exception as error:  # transformers raises whatever its parsers raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{given} is no tokenizer that transformers can load ({reason}): give the folder of a Hugging Face "
-            "tokenizer, or leave --tokenizer out to train one."
+            f"{given} is no tokenizer that transformers can load ({reason}): give the folder of a "
+            "Hugging Face tokenizer, or leave --tokenizer out to train one."
         ) from error
 
 
