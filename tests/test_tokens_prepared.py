@@ -149,3 +149,13 @@ def test_a_manifest_whose_type_does_not_fit_the_vocabulary_is_refused(folder: Pa
     path.write_text(json.dumps(value | {"dtype": "uint32"}))
     with pytest.raises(UserError, match="dtype 'uint32' for 200 ids"):
         load_prepared(folder)
+
+
+def test_a_tokenizer_without_an_unknown_token_is_fine(folder: Path) -> None:
+    path = folder / "manifest.json"
+    value = json.loads(path.read_text())
+    value["tokenizer"]["special"]["unk"] = None
+    path.write_text(json.dumps(value))
+    special = load_prepared(folder).manifest.special
+    assert special.unk is None
+    assert special.all() == [0, 2, 3, 4]

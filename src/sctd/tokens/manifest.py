@@ -129,7 +129,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _from_json(value: dict[str, Any]) -> Manifest:
     tokenizer = value["tokenizer"]
-    special = {key: tokenizer["special"][key] for key in ("cls", "sep", "mask", "pad", "unk")}
+    special = tokenizer["special"]
     splits = {}
     for name in SPLITS:
         split = value["splits"][name]
@@ -150,7 +150,11 @@ def _from_json(value: dict[str, Any]) -> Manifest:
             kind=str(tokenizer["kind"]),
             vocab_size=int(tokenizer["vocab_size"]),
             special=SpecialIds(
-                *(None if key == "unk" and i is None else int(i) for key, i in special.items())  # type: ignore[arg-type]
+                cls=int(special["cls"]),
+                sep=int(special["sep"]),
+                mask=int(special["mask"]),
+                pad=int(special["pad"]),
+                unk=None if special["unk"] is None else int(special["unk"]),
             ),
         ),
         splits=splits,

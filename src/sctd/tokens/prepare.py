@@ -96,6 +96,7 @@ def prepare(
         say(f"{out} is finished already, made with the same settings from the same input.")
         return finished
 
+    continued = workspace.partial.is_dir()
     started = time.monotonic()
     options = ReadOptions(text_key, documents, split)
     job = {
@@ -103,6 +104,8 @@ def prepare(
         "inputs": [asdict(source) for source in sources],
     }
     with workspace.claimed(job):
+        if continued:
+            say(f"Continuing what was begun in {out}.")
         try:
             survey = survey_and_tokenizer(
                 workspace,
@@ -140,17 +143,19 @@ def prepare(
         )
         manifest.write(workspace.out)
     workspace.clear()
-    _closing_sentences(manifest, workspace.out, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    _closing_sentences(manifest, workspace.out, None if continued else seconds)
     return manifest
 
 
-def _closing_sentences(manifest: Manifest, out: Path, seconds: float) -> None:
+def _closing_sentences(manifest: Manifest, out: Path, seconds: float | None) -> None:
+    """`seconds` is None where an earlier run did part of the work, and a rate would say nothing."""
     train, validation = manifest.splits["train"], manifest.splits["validation"]
     size = train.bytes + validation.bytes
+    rate = f", in {seconds:,.1f} s ({size / 1e6 / max(seconds, 1e-3):.1f} MB/s)" if seconds is not None else ""
     say(
         f"{train.documents + validation.documents:,} documents, {size / 1e6:,.1f} MB of text "
-        f"({manifest.duplicates_removed:,} duplicates removed), in {seconds:,.0f} s "
-        f"({size / 1e6 / max(seconds, 1e-3):.1f} MB/s)."
+        f"({manifest.duplicates_removed:,} duplicates removed){rate}."
     )
     say(
         f"{manifest.tokenizer.kind} tokenizer of {manifest.vocab_size:,} tokens; always guessing by frequency "

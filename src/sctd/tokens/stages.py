@@ -187,4 +187,4 @@ def _refuse_too_few(survey: Survey, sources: list[Source]) -> None:
 
 
 def _rate(size: int, started: float) -> str:
-    return f"{size / 1e6 / max(time.monotonic() - started, 1e-3):.1f} MB/s"
+    return f"{size / 1e6 / max(time.monotonic() - started, 1e-3):.1f} MB/s" if size else ""
