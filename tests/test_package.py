@@ -77,9 +77,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert in_source <= files
     assert any(name.startswith("sctd/") and name.endswith(".yaml") for name in files), "no recipe"
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in files)
-    outside = {
-        name for name in files if not name.startswith(("sctd/", f"sctd-{sctd.__version__}.dist-info/"))
-    }
+    outside = {name for name in files if not name.startswith(("sctd/", f"sctd-{sctd.__version__}.dist-info/"))}
     assert not outside
     assert not [name for name in files if "test" in Path(name).name or name.endswith(".pyc")]
 
@@ -90,9 +88,7 @@ def test_the_installed_wheel_runs_from_any_folder(wheel: Path, tmp_path: Path) -
     assert installed.returncode == 0, installed.stderr
     # The running environment lends its dependencies. A .pth file appends a folder without reading the .pth
     # files in there, so an editable sctd of the running environment stays out of sight.
-    own = succeed(
-        executables / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path
-    )
+    own = succeed(executables / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path)
     lent = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     Path(own.strip(), "lent.pth").write_text("\n".join(sorted(lent)) + "\n")
     elsewhere = tmp_path / "elsewhere"
