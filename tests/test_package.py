@@ -79,7 +79,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in files)
     outside = {name for name in files if not name.startswith(("sctd/", f"sctd-{sctd.__version__}.dist-info/"))}
     assert not outside
-    assert not [name for name in files if "test" in Path(name).name or name.endswith(".pyc")]
+    assert not [name for name in files if Path(name).name.startswith("test_") or name.endswith(".pyc")]
 
 
 def test_the_installed_wheel_runs_from_any_folder(wheel: Path, tmp_path: Path) -> None:
