@@ -96,9 +96,13 @@ def _train_wordpiece(paragraphs: list[str], vocab_size: int, lowercase: bool) ->
 
 def _alphabet(paragraphs: list[str], tokenizer: Tokenizer, limit: int) -> list[str]:
     """The most frequent characters after normalisation, ties by code point, in the order of code points."""
-    counts: Counter[str] = Counter()
+    raw: Counter[str] = Counter()
     for paragraph in paragraphs:
-        counts.update(tokenizer.normalizer.normalize_str(paragraph))
+        raw.update(paragraph)
+    counts: Counter[str] = Counter()
+    for character, count in raw.items():  # BERT's normaliser works character by character, so each one is asked once
+        for normal in tokenizer.normalizer.normalize_str(character):
+            counts[normal] += count
     ranked = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
     return sorted(ranked[:limit])
 
