@@ -116,7 +116,7 @@ def test_flags_become_arguments_of_their_types() -> None:
             "bpe",
             "--lowercase",
         ),
-        *("--tokenizer", "null", "--shares", "0.1", "9e-1", "--widths", "1", "2"),
+        *("--tokenizer", "null", "--shares", "0.1", "9e-1", "--widths", "[1, 2]"),
     )
     assert given["input"] == ["a", "b"]
     assert given["out"] == "x=y"
@@ -184,40 +184,38 @@ BAD_COMMAND_LINES = {
     "fill M": "sctd fill needs TEXT; see `sctd fill --help`",
     "fill M T U": 'sctd fill has no place for "U"; see `sctd fill --help`',
     "fill M T -x": 'sctd fill has no place for "-x"; see `sctd fill --help`',
-    "compare a": "sctd compare needs RUNS; see `sctd compare --help`",
-    "prepare --input --out x": "--input needs a value; see `sctd prepare --help`",
-    "prepare --out": "--out needs a value; see `sctd prepare --help`",
+    "compare a": "sctd compare needs OUT; see `sctd compare --help`",
+    "prepare --input --out x": "--input: expected at least one argument; see `sctd prepare --help`",
+    "prepare --out": "--out: expected one argument; see `sctd prepare --help`",
     "prepare --seqlen 5": 'there is no flag --seqlen; did you mean "--seq-len"?',
     "prepare --zzz": "there is no flag --zzz; see `sctd prepare --help`",
     "prepare --input a --out b --kind bp": (
-        '--kind: expected one of wordpiece, bpe, got "bp"; see `sctd prepare --help`'
+        "--kind: expected one of 'wordpiece', 'bpe', got \"bp\"; see `sctd prepare --help`"
     ),
-    "prepare --input a --out b --seq-len 1.5": '--seq-len: expected an int, got "1.5"; see `sctd prepare --help`',
-    "prepare --input a --out b --seq-len=": '--seq-len: expected an int, got ""; see `sctd prepare --help`',
+    "prepare --input a --out b --seq-len 1.5": '--seq-len: expected int, got "1.5"; see `sctd prepare --help`',
+    "prepare --input a --out b --seq-len=": '--seq-len: expected int, got ""; see `sctd prepare --help`',
     "prepare --input a --out b --lowercase=maybe": (
-        '--lowercase: expected true or false, got "maybe"; see `sctd prepare --help`'
+        '--lowercase: expected bool, got "maybe"; see `sctd prepare --help`'
     ),
-    "prepare --input a --out b --shares 1": (
-        '--shares: expected [a number, a number], got "1"; see `sctd prepare --help`'
+    "prepare --input a --out b --seq-len null": '--seq-len: expected int, got "None"; see `sctd prepare --help`',
+    "prepare --input a --out b --shares 1": "--shares: expected 2 arguments; see `sctd prepare --help`",
+    "prepare --input a --out b --shares 1 x": (
+        '--shares: expected tuple[float, float], got "x"; see `sctd prepare --help`'
     ),
     "pretrain --data D --out R --schedule.steps many": (
-        '--schedule.steps: expected an int or null, got "many"; see `sctd pretrain --help`'
+        '--schedule.steps: expected int or null, got "many"; see `sctd pretrain --help`'
     ),
-    "pretrain --data D --out R --schedule.steps #5": (
-        '--schedule.steps: expected an int or null, got "#5"; see `sctd pretrain --help`'
-    ),
-    "pretrain --data D --out R --optimizer.lr .nan": (
-        '--optimizer.lr: expected a number or null, got ".nan"; see `sctd pretrain --help`'
-    ),
+    "pretrain --data D --out R --optimizer.lr .nan": 'optimizer.lr: expected float or null, got "nan"',
+    "pretrain --data D --out R --seed null": '--seed: expected int, got "None"; see `sctd pretrain --help`',
     "pretrain --data D --out R --schedule.step 5": 'there is no flag --schedule.step; did you mean "--schedule.steps"?',
     "pretrain --steps 5": 'there is no flag --steps; did you mean "--schedule.steps"?',
     "pretrain --lr 5": 'there is no flag --lr; did you mean "--optimizer.lr"?',
     "pretrain --every 5": (
-        'there is no flag --every; did you mean "--eval.every", "--checkpoint.every" or "--log.every"?'
+        'there is no flag --every; did you mean "--eval.every" or "--checkpoint.every" or "--log.every"?'
     ),
     "pretrain --data D --out R --config mni": ('mni: there is no such file and no such recipe; did you mean "mini"?'),
     "pretrain --data D --out R --method drap": (
-        '--method: expected one of dense, drop, sctd, got "drap"; see `sctd pretrain --help`'
+        "--method: expected one of 'dense', 'drop', 'sctd', got \"drap\"; see `sctd pretrain --help`"
     ),
 }
 
@@ -258,25 +256,24 @@ def test_verb_help_shows_types_explanations_and_defaults(
     monkeypatch.setenv("COLUMNS", "90")
     assert main([*FULL, "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith(
-        "usage: sctd prepare --input TEXT ... --out TEXT [--FLAG VALUE ...]\n\nText to a data folder."
-    )
-    assert "  --input TEXT ...\n      files, 100 % of them. (required)\n" in text
-    assert "      the data folder. (required)\n" in text
-    assert "  --seq-len INT\n      tokens a row. (default: 128)\n" in text
-    assert "  --kind wordpiece|bpe\n" in text
+    assert text.startswith("usage: sctd prepare --input INPUT --out OUT [--FLAG VALUE ...]\n\nText to a data folder.\n")
+    text = " ".join(text.split())
+    assert " --input INPUT [INPUT ...] files, 100 % of them. (required, type: str) " in text
+    assert " --out OUT the data folder. (required, type: str) " in text
+    assert " --seq-len SEQ_LEN tokens a row. (type: int, default: 128) " in text
+    assert " --kind {wordpiece,bpe} " in text
 
 
 def test_pretrain_help_explains_every_setting_under_its_section(capsys: pytest.CaptureFixture[str]) -> None:
-    from sctd.recipe import setting_types
+    from sctd.recipe import SETTINGS
 
     assert main(["pretrain", "-h"]) == 0
     text = capsys.readouterr().out
-    for key in setting_types():
+    for key in SETTINGS:
         assert f"\n  --{key if '.' in key else key.replace('_', '-')} " in text, key
-    assert text.index("\ndropping: Token dropping (Hou et al., 2022)") < text.index("--dropping.beta")
+    assert text.index("\ndropping:\n  Token dropping (Hou et al., 2022)") < text.index("--dropping.beta")
     assert "--config RECIPE" in text
-    assert "  --resume TEXT|null\n      a checkpoint, or `auto`. (default: null; the flag alone: auto)\n" in text
+    assert " --resume [RESUME] a checkpoint, or `auto`. (type: str | null, default: null) " in " ".join(text.split())
     assert CALLS == []
 
 

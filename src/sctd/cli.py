@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from argparse import Action
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from sctd import __version__
 from sctd.errors import UserError
-from sctd.flags import arguments_of, help_of, parameters_of, parse
-from sctd.signature import did_you_mean
+from sctd.recipe import SETTINGS, SettingsParser, build_config, did_you_mean, load_recipe
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Verb:
     """One line of the table.
 
     Args:
-        target: `module:function`. Importing the module must be light, because `--help` does it.
+        target: `module:function`. Importing the module must be light, because `--help` does it. If the function
+            has a parameter `config`, a PretrainConfig, that is `--config RECIPE` and a flag for every setting.
         help: its line in `sctd --help`.
         positional: the parameters that are given by their place.
         bare: parameter -> what its flag means when it stands alone.
@@ -54,6 +58,70 @@ def overview() -> str:
     )
 
 
+class VerbParser(SettingsParser):
+    """jsonargparse for one verb: what is wrong with a command line is a UserError of one sentence."""
+
+    def shown(self, key: str) -> str:
+        """`RUN`, `--init-from`, `--schedule.steps`: a setting in a section is spelt as in a recipe."""
+        [action] = [action for action in self._actions if action.dest == key]
+        return action.option_strings[0] if action.option_strings else key.upper()
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Called by argparse and jsonargparse."""
+        see = f"see `{self.prog} --help`"
+        kind, _, rest = message.partition(": ")
+        if kind == "the following arguments are required":
+            raise UserError(f"{self.prog} needs {' and '.join(map(self.shown, rest.split(', ')))}; {see}")
+        if kind == "unrecognized arguments":
+            flag = rest.split()[0].partition("=")[0]
+            if not flag.startswith("--"):
+                raise UserError(f'{self.prog} has no place for "{rest}"; {see}')
+            flags = [spelling for action in self._actions for spelling in action.option_strings]
+            raise UserError(f"there is no flag {flag}; {did_you_mean(flag, flags, see)}")
+        try:
+            super().error(message.removeprefix("argument "), ex)
+        except UserError as error:
+            raise UserError(f"{error}; {see}") from None
+
+    def _get_values(self, action: Action, arg_strings: list[str]) -> Any:
+        values = super()._get_values(action, arg_strings)
+        if action.nargs == "+":  # a list flag that is repeated goes on
+            values = action.const = [*(action.const or []), *values]
+        return values
+
+
+def parser_of(name: str, verb: Verb, function: Callable[..., Any]) -> VerbParser:
+    """The parser of a verb, from its function's signature and docstring."""
+    description = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
+    parser = VerbParser(prog=f"sctd {name}", description=description, allow_abbrev=False)
+    # jsonargparse would execute the imports that stand there for type checkers only, torch among them
+    written = {key: hint for key, hint in function.__annotations__.items() if key != "return"}
+    hints = get_type_hints(SimpleNamespace(__annotations__=written), vars(sys.modules[function.__module__]))
+    function.__annotations__ = hints
+    parser.hints = hints | SETTINGS
+    by_flag: set[str | int] = {key for key in hints if key not in verb.positional}
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=by_flag)
+    parser.add_function_arguments(function, as_group=False, skip={*verb.positional, "config"})
+    if "config" in hints:
+        parser.add_argument("--config", metavar="RECIPE", help="a YAML file, or a name that `sctd recipes` lists")
+        parser.add_settings()
+    for action in parser._actions:
+        hint = parser.hints.get(action.dest)
+        if get_origin(hint) in (list, tuple):  # several words, each of the first's type
+            action.nargs = "+" if get_origin(hint) is list else len(get_args(hint))
+            action.metavar = action.dest.rpartition(".")[2].upper()
+            action._typehint = get_args(hint)[0]  # type: ignore[attr-defined]
+        elif hint is bool or action.dest in verb.bare:
+            action.nargs, action.const = "?", verb.bare.get(action.dest, True)
+        for spelling in action.option_strings:
+            parser._option_string_actions[spelling.replace("_", "-")] = action
+        if action.dest in parser.hints and "." not in action.dest and action.option_strings:
+            action.option_strings = ["--" + action.dest.replace("_", "-")]
+    needed = [f"{parser.shown(a.dest)} {a.dest.upper()}" for a in parser._actions if a.required and a.option_strings]
+    parser.usage = " ".join([parser.prog, *map(str.upper, verb.positional), *needed, "[--FLAG VALUE ...]"])
+    return parser
+
+
 def run(words: Sequence[str]) -> None:
     """Do what the words after `sctd` say; raises UserError for what they cannot mean."""
     name, *rest = words or [""]
@@ -65,11 +133,19 @@ def run(words: Sequence[str]) -> None:
         verb = VERBS[name]
         module, _, attribute = verb.target.partition(":")
         function = getattr(importlib.import_module(module), attribute)
-        parameters = parameters_of(function, verb.positional)
-        if "-h" in rest or "--help" in rest:
-            print(help_of(name, function, parameters, verb.bare))
-        else:
-            function(**arguments_of(parameters, parse(name, parameters, rest, verb.bare)))
+        parser = parser_of(name, verb, function)
+        if {"-h", "--help"} & {*rest}:
+            print(parser.format_help(), end="")
+            return
+        pairs = parser.parse_args(rest, defaults=False).items()
+        given: dict[str, Any] = {
+            key: tuple(value) if get_origin(parser.hints.get(key)) is tuple else value for key, value in pairs
+        }
+        if "config" in inspect.signature(function).parameters:
+            recipe = load_recipe(given["config"]) if "config" in given else {}
+            settings = {key: given.pop(key) for key in SETTINGS if key in given}
+            given["config"] = build_config(recipe | settings)
+        function(**given)
     elif not name:
         raise UserError("sctd needs a verb; see `sctd --help`")
     else:

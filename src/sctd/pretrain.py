@@ -42,7 +42,6 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
         config, checkpoint = _resumed(run, config, resume)
 
     # heavy imports only once the settings are known to be sound
-    from sctd.console import say
     from sctd.files import disk_errors
     from sctd.hf.export import export
     from sctd.tokens.prepared import load_prepared
@@ -60,8 +59,7 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
     try:
         figures = trainer.train()
     except Interrupted as stopped:
-        say(f"{stopped} Go on with: sctd pretrain --data {data} --out {run} --resume")
-        raise
+        raise Interrupted(f"{stopped} Go on with: sctd pretrain --data {data} --out {run} --resume") from None
     if not (run / "model").exists():
         export(str(run), str(run / "model"))
     return figures

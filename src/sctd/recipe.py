@@ -1,76 +1,104 @@
 """Recipes: a YAML file to a PretrainConfig and back with every key explained, and those that ship with sctd.
 
 A recipe holds the settings that differ from the defaults, as sections (`schedule:` with `steps: 100` below
-it) or as dotted keys (`schedule.steps: 100`).
+it) or as dotted keys (`schedule.steps: 100`). jsonargparse reads their types and explanations from the
+dataclasses in `sctd.config`: there is no second list of settings.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
+from difflib import get_close_matches
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NoReturn, get_args, get_type_hints
+
+from jsonargparse import ArgumentParser
 
 from sctd.config import PretrainConfig
 from sctd.errors import UserError
-from sctd.signature import did_you_mean, expected, explanations, summary, typed
 from sctd.yaml_text import as_written, parse_yaml
 
 SHIPPED = Path(__file__).parent / "recipes"
 LARGEST = 1 << 20  # bytes; every setting with its explanation is 6 kB
-_LOOK = "`sctd recipes --show default` explains every key"
+LOOK = "`sctd recipes --show default` explains every key"
+
+# section -> its dataclass; the run's own settings are the section ""
+SECTIONS = {"": PretrainConfig} | {k: hint for k, hint in get_type_hints(PretrainConfig).items() if is_dataclass(hint)}
+# dotted key -> type
+SETTINGS = {
+    f"{section}.{name}".lstrip("."): hint
+    for section, kind in SECTIONS.items()
+    for name, hint in get_type_hints(kind).items()
+    if not is_dataclass(hint)
+}
+
+
+class SettingsParser(ArgumentParser):
+    """jsonargparse for settings; whatever is wrong is a UserError of one sentence."""
+
+    hints = SETTINGS
+
+    def add_settings(self) -> None:
+        """An argument for each setting, of its dotted key, in a group for each section."""
+        for section, kind in SECTIONS.items():
+            group = self.add_argument_group(section or "run", description=_summary(kind))
+            group.add_class_arguments(kind, section or None, as_group=False, skip=set(SECTIONS))
+
+    def shown(self, key: str) -> str:
+        """An argument's name as its user writes it."""
+        return key
+
+    def wrong_value(self, key: str, value: object) -> UserError:
+        """`schedule.steps: expected int or null, got "many"`."""
+        hint = re.sub(r"<class '(\w+)'>|typing\.", r"\1", str(self.hints[key]))
+        hint = re.sub(r"Literal\[(.*?)\]", r"one of \1", hint).replace(" | None", " or null")
+        got = str(value) if len(str(value)) <= 80 else str(value)[:77] + "..."
+        return UserError(f'{self.shown(key)}: expected {hint}, got "{got}"')
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Called by jsonargparse, with several lines."""
+        if found := re.search(r'Parser key "(.+?)".*(?:Got|Given) value: (.*)', message, re.DOTALL):
+            raise self.wrong_value(*found.groups()) from ex
+        raise UserError(" ".join(message.split())) from ex
 
 
 @cache
-def setting_types() -> dict[str, Any]:
-    """Every setting's dotted key -> its type, in the order of the dataclasses."""
-    found: dict[str, Any] = {}
-    for name, hint in get_type_hints(PretrainConfig).items():
-        if is_dataclass(hint):
-            found |= {f"{name}.{key}": value for key, value in get_type_hints(hint).items()}
-        else:
-            found[name] = hint
-    return found
+def _settings_parser() -> SettingsParser:
+    parser = SettingsParser(add_help=False)
+    parser.add_settings()
+    return parser
 
 
-@cache
-def sections() -> dict[str, Any]:
-    """Section name -> its dataclass; the run's own settings are the section ""."""
-    return {"": PretrainConfig} | {
-        name: hint for name, hint in get_type_hints(PretrainConfig).items() if is_dataclass(hint)
-    }
+def _summary(kind: Any) -> str:
+    return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
 
 
-def setting(config: PretrainConfig, key: str) -> Any:
-    """The value of a dotted key."""
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """The end of an error's sentence: `did you mean "schedule.steps"?`; `otherwise` where nothing is near.
+
+    A dotted name may be meant by its last part alone: `steps` means `schedule.steps`.
+    """
+    bare, names = word.lstrip("-"), {name.lstrip("-"): name for name in known}
+    near = [name for name in names if name.endswith("." + bare)] or get_close_matches(bare, names, n=1)
+    return "did you mean " + " or ".join(f'"{names[name]}"' for name in near) + "?" if near else otherwise
 
 
-def complaint(name: str, value: Any, hint: Any) -> str:
-    """`schedule.steps: expected an int or null, got "many"`."""
-    got = f'"{value}"' if isinstance(value, str) else as_written(value)
-    got = got if len(got) <= 80 else got[:77] + "..."
-    return f"{name}: expected {expected(hint)}, got {got}"
-
-
-def _flat(mapping: Mapping[Any, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _leaves(mapping: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in mapping.items():
         key = f"{above}{name}"
-        if key in sections() and not isinstance(value, Mapping) and value is not None:
-            raise UserError(f'{key}: expected settings ("name: value" lines below it), got {as_written(value)}')
-        deeper = key in sections() or (isinstance(value, Mapping) and value)
-        below = _flat(value or {}, key + ".") if deeper else {key: value}
-        if twice := flat.keys() & below.keys():
-            raise UserError(f'the key "{min(twice)}" stands twice; keep one of them')
-        flat |= below
-    return flat
+        if key in SECTIONS and not value:
+            continue
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, key + ".")
+        else:
+            yield key, value
 
 
 def check_settings(mapping: Mapping[Any, Any]) -> dict[str, Any]:
@@ -78,16 +106,22 @@ def check_settings(mapping: Mapping[Any, Any]) -> dict[str, Any]:
 
     Raises UserError for an unknown key, naming the nearest, and for a value of the wrong type.
     """
-    hints = setting_types()
-    checked = {}
-    for key, value in _flat(mapping).items():
-        if key not in hints:
-            raise UserError(f'unknown key "{key}"; {did_you_mean(key, hints, _LOOK)}')
-        try:
-            checked[key] = typed(value, hints[key])
-        except ValueError:
-            raise UserError(complaint(key, value, hints[key])) from None
-    return checked
+    given: dict[str, Any] = {}
+    for key, value in _leaves(mapping):
+        if key in SECTIONS:
+            raise UserError(f'{key}: expected settings ("name: value" lines below it), got {as_written(value)}')
+        if key not in SETTINGS:
+            raise UserError(f'unknown key "{key}"; {did_you_mean(key, SETTINGS, LOOK)}')
+        if key in given:
+            raise UserError(f'the key "{key}" stands twice; keep one of them')
+        given[key] = value
+    typed = _settings_parser().parse_object(given, defaults=False)
+    for key in given:
+        value = typed[key]
+        lacking = value is None and type(None) not in get_args(SETTINGS[key])  # jsonargparse lets null pass
+        if lacking or (isinstance(value, float) and not math.isfinite(value)):
+            raise _settings_parser().wrong_value(key, given[key])
+    return {key: typed[key] for key in given}
 
 
 def build_config(mapping: Mapping[str, Any]) -> PretrainConfig:
@@ -118,35 +152,29 @@ def read_recipe(path_or_name: str | Path) -> str:
     try:
         with shipped.get(name, Path(name)).open("rb") as file:
             content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError("it is larger than 1 MiB")
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         way_out = did_you_mean(re.sub(r"\.ya?ml$", "", name), shipped, "`sctd recipes` lists those that ship with sctd")
         raise UserError(f"{name}: there is no such file and no such recipe; {way_out}") from None
     except IsADirectoryError:
         inside = Path(name) / "config.yaml"
         raise UserError(f"{name} is a folder, not a recipe; the settings of a run are in {inside}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{name} is not UTF-8 text, so it is no recipe; {LOOK}") from None
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or error
         raise UserError(f"Cannot read {name}: {cause}; give a recipe that can be read") from None
-    if len(content) > LARGEST:
-        raise UserError(f"{name} is larger than 1 MiB, so it is no recipe; {_LOOK}")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{name} is not UTF-8 text, so it is no recipe; {_LOOK}") from None
 
 
 def parse_recipe(text: str, name: str) -> dict[str, Any]:
     """Dotted key -> value, of a recipe's text; raises UserError that names the file and the line or key."""
-    try:
-        mapping = parse_yaml(text)
-    except ValueError as error:
-        line, problem = error.args
-        place = name if line is None else f"{name}, line {line}"
-        raise UserError(f"{place}: {problem}; mend the YAML there") from None
-    if mapping is None:
+    mapping = parse_yaml(text, name)
+    if not mapping:
         return {}
     if not isinstance(mapping, dict):
-        raise UserError(f'{name}: expected "key: value" lines; {_LOOK}')
+        raise UserError(f'{name}: expected "key: value" lines; {LOOK}')
     try:
         return check_settings(mapping)
     except UserError as error:
@@ -172,18 +200,18 @@ def to_yaml(config: PretrainConfig, keys: Iterable[str] | None = None) -> str:
 
     `build_config(parse_recipe(to_yaml(config), ""))` equals `config`.
     """
-    wanted = set(setting_types() if keys is None else keys)
+    told = {action.dest: " ".join((action.help or "").split()) for action in _settings_parser()._actions}
+    wanted = set(SETTINGS if keys is None else keys)
     blocks = []
-    for section, kind in sections().items():
-        prefix, indent = (section + ".", "  ") if section else ("", "")
-        told = explanations(kind)
+    for section, kind in SECTIONS.items():
+        indent = "  " if section else ""
         lines = []
-        for field in fields(kind):
-            if prefix + field.name in wanted:
-                value = as_written(setting(config, prefix + field.name))
-                lines += [_comment(told[field.name], indent), f"{indent}{field.name}: {value}"]
+        for key in SETTINGS:
+            above, _, name = key.rpartition(".")
+            if above == section and key in wanted:
+                lines += [_comment(told[key], indent), f"{indent}{name}: {as_written(attrgetter(key)(config))}"]
         if lines:
-            blocks.append("\n".join([_comment(summary(kind), ""), section + ":", *lines] if section else lines))
+            blocks.append("\n".join([_comment(_summary(kind), ""), f"{section}:", *lines] if section else lines))
     return "\n\n".join(blocks) + "\n"
 
 
