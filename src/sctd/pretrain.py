@@ -44,6 +44,7 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
     # heavy imports only once the settings are known to be sound
     from sctd.files import disk_errors
     from sctd.hf.export import export
+    from sctd.hf.origin import write_origin
     from sctd.tokens.prepared import load_prepared
     from sctd.train.trainer import Interrupted, Trainer, data_fingerprint
 
@@ -55,6 +56,7 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
         run.mkdir(parents=True, exist_ok=True)
     if checkpoint is None:
         _describe(run, config, trainer)
+        write_origin(run, prepared, trainer.objective.model.config)
     trainer.unigram_loss = _baselines(run, prepared, trainer)
     try:
         figures = trainer.train()

@@ -120,6 +120,6 @@ def build_objective(
     pinned = [number for number in (special.sep, special.mask, special.unk) if number is not None]
     tiers = token_tiers(shape.vocab_size, cls_id=special.cls, pad_id=special.pad, pinned_ids=pinned)
     unigram = torch.zeros(shape.vocab_size, dtype=torch.int64)
-    unigram[: len(data.unigram)] = torch.from_numpy(np.asarray(data.unigram))
+    unigram[: len(data.unigram)] = torch.from_numpy(data.unigram.copy())
     objective = Objective(model, config.method, config.dropping, config.consistency, tiers, unigram)
     return objective.to(device)
