@@ -108,7 +108,11 @@ def test_draws_are_uniform_and_differ_by_every_coordinate():
     unit = to_unit(numbers)
     assert unit.mean() == pytest.approx(0.5, abs=0.01)
     assert np.histogram(unit, bins=10, range=(0, 1))[0] == pytest.approx(5000, rel=0.1)
-    for other in (draw(2, 0, 1, np.arange(1000), 50), draw(1, 1, 1, np.arange(1000), 50), draw(1, 0, 2, np.arange(9), 5)):
+    for other in (
+        draw(2, 0, 1, np.arange(1000), 50),
+        draw(1, 1, 1, np.arange(1000), 50),
+        draw(1, 0, 2, np.arange(9), 5),
+    ):
         assert not np.isin(other, numbers).any()
 
 

@@ -101,9 +101,7 @@ def naive_cosine(full, dropped):
 def gradients(model, loss):
     model.zero_grad()
     loss.backward()
-    return {
-        name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in model.named_parameters()
-    }
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
 
 
 def assert_same_gradients(model, got, wanted):
@@ -159,9 +157,7 @@ VARIANTS = [
 )
 @pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
 def test_a_consistency_step_equals_the_naive_reference(variant, distance, naive, terms, place, reduction, padded):
-    made = objective(
-        6, variant=variant, distance=distance, terms=terms, place=place, reduction=reduction, weight=3.0
-    )
+    made = objective(6, variant=variant, distance=distance, terms=terms, place=place, reduction=reduction, weight=3.0)
     data = batch(padded)
     got = made(data, Totals(data.predictions, len(data)), consistent=True)
     total, dropped, full = naive_losses(made, data, 6, variant, naive, terms, place, reduction)

@@ -46,7 +46,11 @@ def data(tmp_path_factory):
 
 def weights(run):
     folder = newest_checkpoint(run)[0]
-    return {name: (folder / name).read_bytes() for name in ("model", "method", "optimizer") for name in [f"{name}.safetensors"]}
+    return {
+        name: (folder / name).read_bytes()
+        for name in ("model", "method", "optimizer")
+        for name in [f"{name}.safetensors"]
+    }
 
 
 KILLED_AT_37 = """

@@ -265,9 +265,7 @@ def resolve_shape(model: ModelConfig) -> tuple[int, int, int, int]:
     if intermediate < 1:
         raise UserError(f"model.intermediate_size is {intermediate}; it must be 1 or more.")
     if hidden % heads:
-        raise UserError(
-            f"model.hidden_size {hidden} is not a multiple of model.num_heads {heads}; change one of them."
-        )
+        raise UserError(f"model.hidden_size {hidden} is not a multiple of model.num_heads {heads}; change one of them.")
     return layers, hidden, heads, intermediate
 
 

@@ -21,8 +21,21 @@ def fill(model: str, text: str, top_k: int = 5) -> None:
     """
     if top_k < 1:
         raise UserError(f"--top-k is {top_k}; it must be 1 or more.")
-    tokenizer, network = _load(Path(model))
+    tokenizer, network = load_masked_lm(Path(model))
+    found = fillings(tokenizer, network, text, top_k)
+    for number, words in enumerate(found, start=1):
+        if len(found) > 1:
+            print(f"{tokenizer.mask_token} {number} of {len(found)}:")
+        for word, share in words:
+            print(f"{share:7.2%}  {word}")
 
+
+def fillings(tokenizer: Any, network: Any, text: str, top_k: int) -> list[list[tuple[str, float]]]:
+    """For each mask of a text, in order, its top_k likeliest fillings and their probabilities.
+
+    Raises:
+        UserError: the text has no mask token or is too long.
+    """
     import torch
 
     encoded = tokenizer(text, return_tensors="pt")
@@ -38,14 +51,13 @@ def fill(model: str, text: str, top_k: int = 5) -> None:
     with torch.no_grad():
         probabilities = network(**encoded).logits[0, places].float().softmax(-1)
     found = probabilities.topk(min(top_k, probabilities.shape[-1]))
-    for number, (shares, ids) in enumerate(zip(found.values.tolist(), found.indices.tolist(), strict=True), start=1):
-        if len(places) > 1:
-            print(f"{tokenizer.mask_token} {number} of {len(places)}:")
-        for share, token in zip(shares, ids, strict=True):
-            print(f"{share:7.2%}  {tokenizer.decode([token]).strip()}")
+    return [
+        [(tokenizer.decode([token]).strip(), share) for share, token in zip(shares, ids, strict=True)]
+        for shares, ids in zip(found.values.tolist(), found.indices.tolist(), strict=True)
+    ]
 
 
-def _load(folder: Path) -> tuple[Any, Any]:
+def load_masked_lm(folder: Path) -> tuple[Any, Any]:
     """(tokenizer, model) of a Hugging Face folder, or of a run's RUN/model."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give a Hugging Face model folder or a run of sctd pretrain.")
