@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers import make_prepared
 
+from helpers import make_prepared
 from sctd.batches.batch import make_batch
 from sctd.batches.draws import draw, to_unit
 from sctd.batches.loader import TrainingBatches, evaluation_batches

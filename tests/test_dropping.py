@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from naive import kept_places, one_pass, token_loss
 
+from naive import kept_places, one_pass, token_loss
 from sctd.batches.batch import Batch
 from sctd.config import ConsistencyConfig, DroppingConfig
 from sctd.method.objectives import Objective, Totals

@@ -10,8 +10,8 @@ import time
 
 import pytest
 import torch
-from helpers import make_prepared
 
+from helpers import make_prepared
 from sctd.config import PretrainConfig
 from sctd.errors import UserError
 from sctd.pretrain import pretrain
@@ -323,7 +323,7 @@ def test_continuing_with_another_tokenizers_data_is_refused(tmp_path, data):
 
 
 def test_a_sequence_length_over_the_models_is_refused(tmp_path, data):
-    with pytest.raises(UserError, match="32 tokens.*16 at most"):
+    with pytest.raises(UserError, match=r"32 tokens.*16 at most"):
         pretrain(str(data), str(tmp_path / "run"), config(model__max_position_embeddings=16))
     assert not (tmp_path / "run").exists()
 

@@ -147,8 +147,8 @@ class ScheduleConfig:
 
     Args:
         name: after a linear warm-up, `linear` (to 0), `cosine` (to 0) or `wsd` (stable, then linear to 0).
-        steps: optimizer steps; give this or minutes.
-        minutes: wall-clock budget, turned into a number of steps by measuring the step time first.
+        steps: optimizer steps; give this or minutes; of both, the one that ends the run sooner counts.
+        minutes: wall-clock budget of training, turned into a number of steps by measuring the step time first.
         warmup: steps of warm-up if 1 or more, else a share of all steps.
         decay: for wsd: share of all steps at the end in which the rate falls to 0.
     """
@@ -291,8 +291,6 @@ def check(config: PretrainConfig) -> None:
     _between("model.dropout", config.model.dropout, 0, 0.99)
     _between("model.attention_dropout", config.model.attention_dropout, 0, 0.99)
     _between("schedule.decay", config.schedule.decay, 0, 1)
-    if config.schedule.steps is not None and config.schedule.minutes is not None:
-        raise UserError("schedule.steps and schedule.minutes are both given: keep one of them.")
     if config.schedule.steps is None and config.schedule.minutes is None:
         raise UserError("The run has no length: set schedule.steps or schedule.minutes.")
     at_least_one = {

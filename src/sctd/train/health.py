@@ -9,6 +9,7 @@ from sctd.errors import UserError
 PLATEAU_MARGIN = 0.05  # nats below the unigram level that count as having left it
 PLATEAU_AFTER_WARMUPS = 3
 PLATEAU_AFTER_SHARE = 0.25
+PLATEAU_AFTER_STEPS = 200  # sooner, no model has left it
 
 
 def refuse_not_finite(step: int, loss: float, grad_norm: float, lr: float, precision: str, last: str) -> None:
@@ -43,7 +44,7 @@ def plateau_warning(step: int, steps: int, warmup: int, loss_at_mask: float, uni
         loss_at_mask: held-out loss at [MASK] inputs, nats.
         unigram: what a unigram model reaches there, nats.
     """
-    long_after = step >= max(PLATEAU_AFTER_WARMUPS * warmup, PLATEAU_AFTER_SHARE * steps)
+    long_after = step >= max(PLATEAU_AFTER_WARMUPS * warmup, PLATEAU_AFTER_SHARE * steps, PLATEAU_AFTER_STEPS)
     if not long_after or loss_at_mask < unigram - PLATEAU_MARGIN:
         return None
     return (

@@ -73,9 +73,9 @@ class RunLog:
             self._board.close()
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
+def read_metrics(run: Path | str) -> list[dict[str, Any]]:
     """The lines of RUN/metrics.jsonl; a last line cut short by a kill is left out."""
-    path = run / METRICS
+    path = Path(run) / METRICS
     lines = []
     if path.exists():
         for text in path.read_text(encoding="utf-8").splitlines():

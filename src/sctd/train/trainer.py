@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,9 +103,9 @@ class Trainer:
 
     def _decide_steps(self) -> int:
         schedule = self.config.schedule
-        if schedule.steps is not None:
+        if schedule.minutes is None:
+            assert schedule.steps is not None
             return schedule.steps
-        assert schedule.minutes is not None
         say("Measuring the step time, to turn the budget into a number of steps ...")
         scratch = self._stepper(copy.deepcopy(self.objective), self.stepper.micro)
         number = iter(range(1, 1_000_000))
@@ -115,7 +116,7 @@ class Trainer:
             float(result["grad_norm"])  # type: ignore[arg-type]  # waits for the device
 
         seconds = seconds_a_step(run_step, self.interval)
-        steps = steps_in(schedule.minutes, seconds)
+        steps = min(steps_in(schedule.minutes, seconds), schedule.steps or sys.maxsize)
         say(f"{seconds * 1000:,.0f} ms a step: {steps:,} steps in {schedule.minutes:g} minutes of training.")
         return steps
 

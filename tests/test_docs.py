@@ -1,0 +1,95 @@
+"""The commands and the Python of README and of the docs run, shortened, in order, on a small corpus."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = (
+    "--model.num_layers 4 --model.hidden_size 32 --model.num_heads 2 --schedule.steps 3 --batch.size 4 "
+    "--eval.sequences 8 --log.tensorboard false"
+)
+SHORTER = {"prepare": "--seq-len 32", "pretrain": TINY}
+TINY_RECIPE = "{" + ", ".join(f"'{k[2:]}': {v}" for k, v in zip(TINY.split()[::2], TINY.split()[1::2], strict=True)) + "}"
+
+
+def blocks(page, language):
+    """The fenced blocks of a language in a Markdown file."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(page):
+    lines = "".join(blocks(page, "sh")).splitlines()
+    return [command for line in lines if (command := line.split("#")[0].strip())]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with `my-texts`: a few of Python's own documentation topics."""
+    from pydoc_data.topics import topics
+
+    texts = tmp_path / "my-texts"
+    texts.mkdir()
+    for name in sorted(topics)[:40]:
+        (texts / f"{name}.txt").write_text(topics[name], encoding="utf-8")
+    return tmp_path
+
+
+def shortened(command):
+    words = shlex.split(command)
+    extra = SHORTER.get(words[1], "")
+    if words[1] == "prepare" and "--tokenizer" not in words:
+        extra += " --vocab-size 400"
+    if words[1] == "pretrain" and "--init-from" in words:
+        extra = extra.replace("--model.num_layers 4 --model.hidden_size 32 --model.num_heads 2 ", "")
+    return [sys.executable, "-m", "sctd", *words[1:], *extra.split()]
+
+
+def test_every_command_of_readme_runs(place):
+    seen = set()
+    for command in commands("README.md"):
+        program = command.split()[0]
+        seen.add(program)
+        if program == "sctd":
+            done = subprocess.run(shortened(command), cwd=place, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+        elif program == "make":
+            # the targets themselves: `test` is what runs this, and tests/test_demo.py runs the demonstration
+            done = subprocess.run(["make", "--dry-run", command.split()[1]], cwd=ROOT, capture_output=True, check=False)
+            assert done.returncode == 0, command
+        else:
+            assert command == "pip install ."  # tests/test_package.py installs the wheel
+    assert seen == {"sctd", "make", "pip"}
+    script = "".join(blocks("README.md", "python"))
+    subprocess.run([sys.executable, "-c", script], cwd=place, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+
+
+def test_the_python_of_the_docs_runs(place):
+    script = "".join(blocks("docs/python.md", "python"))
+    script = script.replace("vocab_size=8192, seq_len=128", "vocab_size=400, seq_len=32")
+    script = script.replace('{"method": "sctd", "schedule.steps": 20_000}', TINY_RECIPE.replace("false", "False"))
+    assert "20_000" not in script
+    done = subprocess.run([sys.executable, "-c", script], cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "torch.Size([8, 16])" in done.stdout
+
+
+def test_every_page_that_is_linked_exists():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links {target}"
+
+
+def test_the_figure_is_what_its_script_draws():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from method_figure import figure
+    finally:
+        sys.path.pop(0)
+    assert (ROOT / "docs/method.svg").read_text(encoding="utf-8") == figure()
