@@ -36,12 +36,11 @@ def figure() -> str:
     ]
     for row, name in ((4, "SC local"), (5, "SC global")):
         y = TOP + (len(LAYERS) - 1 - row) * 34 + 13
-        body.append(
-            f'<path d="M{LEFT + CELL * 10} {y}H{right}" class="link"/><text x="{middle}" y="{y - 4}" class="small">{name}</text>'
-        )
+        body.append(f'<path d="M{LEFT + CELL * 10} {y}H{right}" class="link"/>')
+        body.append(f'<text x="{middle}" y="{y - 4}" class="small">{name}</text>')
     body.append(
-        f'<text x="{width / 2}" y="{height - 12}" class="small">pale: dropped; the rows wait, and come back for the last layer. '
-        "Lines: the [CLS] rows of the two passes are made to agree.</text>"
+        f'<text x="{width / 2}" y="{height - 12}" class="small">pale: dropped; the rows wait, and come back for the '
+        "last layer. Lines: the [CLS] rows of the two passes are made to agree.</text>"
     )
     style = (
         "text{font:13px sans-serif;fill:#334}.title{font-weight:600;font-size:15px;text-anchor:middle}"

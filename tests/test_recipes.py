@@ -223,7 +223,7 @@ def test_the_default_recipe_holds_every_setting_at_its_default() -> None:
             "dropping.beta": 0.995,
             "model.dropout": 0.1,
             "model.attention_dropout": 0.1,
-            "model.position_init": "normal",
+            "model.starting_values": "normal",
         },
         "paper/sctd-large": {
             "method": "sctd",

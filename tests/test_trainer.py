@@ -76,9 +76,10 @@ pretrain(sys.argv[1], sys.argv[2], build_config(json.loads(sys.argv[3])))
         ("dense", {}),
         ("drop", {"model.dropout": 0.1}),
         ("sctd", {}),
+        ("drop", {"optimizer.name": "muon", "model.starting_values": "local", "precision": "fp16"}),
         ("sctd", {"precision": "bf16", "batch.micro": 3, "model.dropout": 0.1, "masking.whole_word": True}),
     ],
-    ids=["dense", "drop with dropout", "sctd", "sctd in bf16 with dropout and micro-batches"],
+    ids=["dense", "drop with dropout", "sctd", "drop with muon in fp16", "sctd in bf16 with dropout and micro-batches"],
 )
 def test_a_run_of_60_steps_killed_at_step_37_and_resumed_ends_with_the_same_bytes(tmp_path, data, method, changes):
     settings = {**SMALL, "method": method, **changes}
@@ -217,7 +218,7 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_checkpoint_stays(tmp_pa
 
 
 def test_a_model_that_stays_at_the_unigram_level_is_named(tmp_path, data, capfd):
-    pretrain(str(data), str(tmp_path / "run"), config(optimizer__lr=1e-7))
+    pretrain(str(data), str(tmp_path / "run"), config(optimizer__lr=1e-7, schedule__steps=200))
     assert "level of word frequencies alone" in capfd.readouterr().err
     assert any("warning" in line for line in read_metrics(tmp_path / "run"))
 

@@ -37,8 +37,10 @@ class ModelConfig:
         max_position_embeddings: longest sequence the model can read; null: the data's sequence length.
         dropout: probability on embeddings and on each sublayer's output (published: 0.1).
         attention_dropout: probability on the attention weights (published: 0.1).
-        position_init: what the learned position embeddings start as: `normal` (std 0.02, as published) or
-            `sinusoidal` (Vaswani et al., 2017, scaled to the same rms 0.02; leaves the early plateau sooner).
+        starting_values: what the parameters start as; all stay learned, and the result is a plain BERT. `normal`:
+            std 0.02, as published. `sinusoidal`: the position embeddings as sinusoids of the same rms. `local`: these,
+            layer 0's heads as looks at the neighbouring tokens, and the output bias as the log of each token's
+            frequency; leaves the early plateau soonest (docs/design.md).
         attention: `sdpa` (torch's fused kernels), `eager` (explicit softmax) or `auto`: eager on a CPU for
             sequences of up to 256 tokens, where torch's fused backward is the slower one, sdpa elsewhere.
         gradient_checkpointing: recompute each layer in the backward pass; less memory, about a third more time.
@@ -52,7 +54,7 @@ class ModelConfig:
     max_position_embeddings: int | None = None
     dropout: float = 0.0
     attention_dropout: float = 0.0
-    position_init: Literal["normal", "sinusoidal"] = "sinusoidal"
+    starting_values: Literal["normal", "sinusoidal", "local"] = "sinusoidal"
     attention: Literal["auto", "sdpa", "eager"] = "auto"
     gradient_checkpointing: bool = False
 
@@ -125,7 +127,8 @@ class OptimizerConfig:
     """The optimizer.
 
     Args:
-        name: `adamw` (Loshchilov and Hutter, 2019).
+        name: `adamw` (Loshchilov and Hutter, 2019), or `muon` (Jordan et al., 2024) for the matrices of the layers and
+            the head, with adamw for the rest, at the same learning rate.
         lr: peak learning rate; null: 1e-3 from scratch, 1e-4 with `--init-from` (see docs/design.md).
         betas: decay of Adam's running moments.
         eps: added to the denominator of Adam's update.

@@ -33,18 +33,7 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
     attention: str = "sdpa"
-    position_init: str = "normal"
     gradient_checkpointing: bool = False
-
-
-def sinusoids(length: int, width: int) -> Tensor:
-    """(length, width) sinusoidal position table (Vaswani et al., 2017, section 3.5) of rms INITIALIZER_RANGE."""
-    position = torch.arange(length, dtype=torch.float64).unsqueeze(1)
-    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-torch.log(torch.tensor(1e4)) / width))
-    table = torch.zeros(length, width, dtype=torch.float64)
-    table[:, 0::2] = torch.sin(position * rate)
-    table[:, 1::2] = torch.cos(position * rate[: width // 2])
-    return (table * (INITIALIZER_RANGE * 2**0.5)).float()
 
 
 class Bert(nn.Module):
@@ -87,10 +76,6 @@ class Bert(nn.Module):
             elif isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
         self.word_embeddings.weight[self.config.pad_token_id].zero_()
-        if self.config.position_init == "sinusoidal":
-            self.position_embeddings.weight.copy_(
-                sinusoids(self.config.max_position_embeddings, self.config.hidden_size)
-            )
 
     def embed(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """input_ids (B, S) to (B, S, H)."""

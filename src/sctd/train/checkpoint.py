@@ -55,12 +55,13 @@ def list_checkpoints(run: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state by parameter name: 'exp_avg/layers.0.query.weight', ..."""
+def _optimizer_tensors(optimizers: list[torch.optim.Optimizer], model: nn.Module) -> dict[str, Tensor]:
+    """The optimizers' state by parameter name: 'exp_avg/layers.0.query.weight', ..."""
     tensors = {}
     for name, parameter in model.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{key}/{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
+        for optimizer in optimizers:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"{key}/{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
     return tensors
 
 
@@ -69,7 +70,7 @@ def save_checkpoint(
     state: TrainState,
     model: nn.Module,
     method: nn.Module | None,
-    optimizer: torch.optim.Optimizer,
+    optimizers: list[torch.optim.Optimizer],
     keep: int,
 ) -> Path:
     """Write RUN/checkpoints/step-N whole, then remove all but the `keep` newest."""
@@ -77,7 +78,7 @@ def save_checkpoint(
     with whole_folder(place) as folder:
         _save(model.state_dict(), folder / "model.safetensors")
         _save({} if method is None else method.state_dict(), folder / "method.safetensors")
-        _save(_optimizer_tensors(optimizer, model), folder / "optimizer.safetensors")
+        _save(_optimizer_tensors(optimizers, model), folder / "optimizer.safetensors")
         checksums = {file.name: sha256_file(file) for file in sorted(folder.iterdir())}
         write_json(folder / STATE, {"format": FORMAT, **asdict(state), "files": checksums})
     for old in list_checkpoints(run)[keep:]:
@@ -143,17 +144,21 @@ def load_tensors(folder: Path, name: str) -> dict[str, Tensor]:
         raise UserError(f"{folder / name} cannot be read ({error}); remove the folder {folder.name}.") from error
 
 
-def load_checkpoint(folder: Path, model: nn.Module, method: nn.Module | None, optimizer: torch.optim.Optimizer) -> None:
-    """Copy a checkpoint's tensors into a model, a keep rule and an optimizer that were built from its config."""
+def load_checkpoint(
+    folder: Path, model: nn.Module, method: nn.Module | None, optimizers: list[torch.optim.Optimizer]
+) -> None:
+    """Copy a checkpoint's tensors into a model, a keep rule and optimizers that were built from its config."""
     model.load_state_dict(load_tensors(folder, "model.safetensors"))
     if method is not None:
         method.load_state_dict(load_tensors(folder, "method.safetensors"))
-    saved = load_tensors(folder, "optimizer.safetensors")
-    for name, parameter in model.named_parameters():
-        entries = {key.split("/", 1)[0]: value for key, value in saved.items() if key.split("/", 1)[1] == name}
-        if entries:
-            optimizer.state[parameter] = {
+    entries: dict[str, dict[str, Tensor]] = {}
+    for key, value in load_tensors(folder, "optimizer.safetensors").items():
+        kind, _, name = key.partition("/")
+        entries.setdefault(name, {})[kind] = value
+    named = dict(model.named_parameters())
+    for optimizer in optimizers:
+        own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        for name, state in entries.items():
+            if id(named[name]) in own:
                 # fused AdamW wants its step counter on the parameter's device
-                key: value.to(parameter.device)
-                for key, value in entries.items()
-            }
+                optimizer.state[named[name]] = {kind: value.to(named[name].device) for kind, value in state.items()}

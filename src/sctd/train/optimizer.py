@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from sctd.config import OptimizerConfig
 from sctd.errors import UserError
@@ -15,14 +15,34 @@ LR_FROM_SCRATCH = 1e-3  # small models, see docs/design.md; the recipes of large
 LR_CONTINUED = 1e-4
 
 
-def adamw(groups: list[dict[str, Any]], config: OptimizerConfig, lr: float) -> torch.optim.Optimizer:
+def adamw(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig, lr: float) -> list[Optimizer]:
     """AdamW (Loshchilov and Hutter, 2019), one fused kernel where the device has it."""
-    fused = groups[0]["params"][0].device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps, fused=fused)
+    listed = [parameter for _, parameter in parameters]
+    groups = [
+        {"params": [p for p in listed if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in listed if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    fused = listed[0].device.type in ("cpu", "cuda")
+    return [torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps, fused=fused)]
 
 
-OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], OptimizerConfig, float], torch.optim.Optimizer]] = {
+def muon(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig, lr: float) -> list[Optimizer]:
+    """Muon (Jordan et al., 2024) for the matrices of the layers and the head, AdamW for embeddings and vectors.
+
+    Its update is scaled to AdamW's usual rms (Liu et al., 2025), so that one learning rate serves both.
+    """
+    listed = list(parameters)
+    matrices = [p for name, p in listed if p.ndim == 2 and "embeddings" not in name]
+    rest = [(name, p) for name, p in listed if not (p.ndim == 2 and "embeddings" not in name)]
+    orthogonal = torch.optim.Muon(
+        matrices, lr=lr, weight_decay=config.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    return [orthogonal, *adamw(rest, config, lr)]
+
+
+OPTIMIZERS: dict[str, Callable[[Iterable[tuple[str, nn.Parameter]], OptimizerConfig, float], list[Optimizer]]] = {
     "adamw": adamw,
+    "muon": muon,
 }
 
 
@@ -33,13 +53,8 @@ def peak_lr(config: OptimizerConfig, continued: bool) -> float:
     return LR_CONTINUED if continued else LR_FROM_SCRATCH
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig, lr: float) -> torch.optim.Optimizer:
-    """An optimizer over all parameters of the model in two groups: with weight decay (2-d), and without."""
+def build_optimizers(model: nn.Module, config: OptimizerConfig, lr: float) -> list[Optimizer]:
+    """The optimizers that share the model's parameters among them, by the setting's name."""
     if config.name not in OPTIMIZERS:
         raise UserError(f"optimizer.name: there is no {config.name!r}; choose one of {', '.join(OPTIMIZERS)}.")
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return OPTIMIZERS[config.name](groups, config, lr)
+    return OPTIMIZERS[config.name](model.named_parameters(), config, lr)

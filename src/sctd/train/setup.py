@@ -15,6 +15,7 @@ from sctd.method.selection import token_tiers
 from sctd.model.attention import choose_attention
 from sctd.model.bert import Bert, BertConfig
 from sctd.model.hf import from_hf_config, load_hf_state, read_hf_config, read_hf_weights
+from sctd.model.starting_values import set_starting_values
 from sctd.tokens.prepared import PreparedData
 
 
@@ -96,7 +97,6 @@ def bert_config(config: PretrainConfig, data: PreparedData, device: torch.device
             attention_dropout=settings.attention_dropout,
             pad_token_id=data.manifest.special.pad,
             attention=attention,
-            position_init=settings.position_init,
             gradient_checkpointing=settings.gradient_checkpointing,
         )
     if shape.max_position_embeddings < length:
@@ -114,12 +114,14 @@ def build_objective(
     torch.manual_seed(config.seed)
     shape = bert_config(config, data, device)
     model = Bert(shape)
-    if config.init_from is not None:
-        load_hf_state(model, read_hf_weights(Path(config.init_from)), config.init_from)
     special = data.manifest.special
     pinned = [number for number in (special.sep, special.mask, special.unk) if number is not None]
     tiers = token_tiers(shape.vocab_size, cls_id=special.cls, pad_id=special.pad, pinned_ids=pinned)
     unigram = torch.zeros(shape.vocab_size, dtype=torch.int64)
     unigram[: len(data.unigram)] = torch.from_numpy(data.unigram.copy())
+    if config.init_from is None:
+        set_starting_values(model, config.model.starting_values, unigram)
+    else:
+        load_hf_state(model, read_hf_weights(Path(config.init_from)), config.init_from)
     objective = Objective(model, config.method, config.dropping, config.consistency, tiers, unigram)
     return objective.to(device)

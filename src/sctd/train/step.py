@@ -22,7 +22,7 @@ class Stepper:
 
     Args:
         objective: model and method.
-        optimizer: over the model's parameters.
+        optimizers: they share the model's parameters among them.
         precision: fp32, bf16 or fp16.
         device: where the objective is.
         micro: sequences at a time, or null: as many as fit.
@@ -33,7 +33,7 @@ class Stepper:
     def __init__(
         self,
         objective: Objective,
-        optimizer: torch.optim.Optimizer,
+        optimizers: list[torch.optim.Optimizer],
         precision: str,
         device: torch.device,
         micro: int | None,
@@ -42,7 +42,7 @@ class Stepper:
         compiled: bool = False,
     ) -> None:
         self.objective = objective
-        self.optimizer = optimizer
+        self.optimizers = optimizers
         self.precision = precision
         self.device = device
         self.micro = micro
@@ -53,18 +53,21 @@ class Stepper:
 
     def run(self, batch: Batch, step: int, lr: float, consistent: bool) -> StepResult:
         """One step on a global batch; its losses, and the gradient's norm before clipping."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
         sums = self._accumulate_in_memory(batch, step, consistent)
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         parameters = list(self.objective.model.parameters())
         if self.grad_clip is None:
             norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         else:
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.grad_clip)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.objective.zero_grad(set_to_none=True)
         if self.objective.keep_rule is not None:
             self.objective.keep_rule.update()
         return {**sums, "grad_norm": norm}
@@ -86,7 +89,7 @@ class Stepper:
                 )
             self.micro = micro // 2
             say(f"Memory ran out with {micro} sequences at a time: going on with {self.micro} (batch.micro).")
-            self.optimizer.zero_grad(set_to_none=True)
+            self.objective.zero_grad(set_to_none=True)
             if self.objective.keep_rule is not None:
                 self.objective.keep_rule.forget()
             if self.device.type == "cuda":

@@ -26,7 +26,7 @@ from sctd.train.device import choose_device, choose_precision
 from sctd.train.evaluate import evaluate
 from sctd.train.health import plateau_warning, refuse_not_finite
 from sctd.train.metrics import Averages, RunLog
-from sctd.train.optimizer import build_optimizer, peak_lr
+from sctd.train.optimizer import build_optimizers, peak_lr
 from sctd.train.schedule import lr_factor, warmup_steps
 from sctd.train.setup import build_objective, read_vocabulary
 from sctd.train.step import Stepper, StepResult
@@ -70,7 +70,7 @@ class Trainer:
         self.precision, reason = choose_precision(choices.get("precision", config.precision), self.device)
         self.stepper = self._stepper(self.objective, choices.get("micro") or config.batch.micro)
         if checkpoint:
-            load_checkpoint(checkpoint[0], self.objective.model, self.objective.keep_rule, self.stepper.optimizer)
+            load_checkpoint(checkpoint[0], self.objective.model, self.objective.keep_rule, self.stepper.optimizers)
             self.stepper.scaler.load_state_dict(self.state.scaler)
         parameters = sum(p.numel() for p in self.objective.model.parameters())
         say(
@@ -89,10 +89,10 @@ class Trainer:
 
     def _stepper(self, objective: Any, micro: int | None) -> Stepper:
         config = self.config
-        optimizer = build_optimizer(objective.model, config.optimizer, self.lr)
+        optimizers = build_optimizers(objective.model, config.optimizer, self.lr)
         return Stepper(
             objective,
-            optimizer,
+            optimizers,
             self.precision,
             self.device,
             micro,
@@ -201,7 +201,7 @@ class Trainer:
             self.state,
             self.objective.model,
             self.objective.keep_rule,
-            self.stepper.optimizer,
+            self.stepper.optimizers,
             self.config.checkpoint.keep,
         )
 
