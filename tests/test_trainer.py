@@ -347,3 +347,28 @@ def test_sigterm_saves_too(tmp_path, data):
     process.terminate()
     process.communicate(timeout=120)
     assert newest_checkpoint(tmp_path / "run")[1].global_step >= 4
+
+
+@pytest.mark.parametrize("recipe", ["demo", "mini", "cpu-6x256", "small"])
+def test_a_small_shipped_recipe_runs(tmp_path, data, recipe):
+    from sctd.recipe import load_recipe
+
+    short = {
+        "schedule.steps": 2,
+        "schedule.minutes": None,
+        "batch.size": 2,
+        "eval.sequences": 4,
+        "log.tensorboard": False,
+    }
+    figures = pretrain(str(data), str(tmp_path / "run"), build_config(load_recipe(recipe) | short))
+    assert 0 < figures["eval_loss"] < 20
+
+
+@pytest.mark.slow
+def test_a_compiled_run_learns_the_same_as_a_plain_one(tmp_path, data):
+    losses = []
+    for compiled in (False, True):
+        run = tmp_path / str(compiled)
+        pretrain(str(data), str(run), config(schedule__steps=12, compile=compiled, log__every=1))
+        losses.append([line["loss_total"] for line in read_metrics(run) if "loss_total" in line])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)

@@ -13,7 +13,7 @@ SETTINGS = ("normal", "sinusoidal", "local")
 
 # Layer 0's heads in turn: where each begins to look, in tokens from its own place.
 NEIGHBOURS = (-1, 1, -2, 2)
-SHARPNESS = 8.0  # of the first looks: about 3 in 10 of the weight on the one token, the rest close by
+SHARPNESS = 8.0  # of the first looks: most of the weight on the one token, the rest close by
 
 
 @torch.no_grad()
