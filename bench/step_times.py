@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 from dataclasses import replace
+from operator import truediv
 
 import torch
 
@@ -78,7 +79,7 @@ def main() -> None:
             name: {
                 "median_ms": round(statistics.median(values), 1),
                 "range_ms": [round(min(values), 1), round(max(values), 1)],
-                "ratio_to_dense": round(statistics.median(d / v for d, v in zip(times["dense"], values, strict=True)), 3),
+                "ratio_to_dense": round(statistics.median(map(truediv, times["dense"], values)), 3),
                 "steps": steps_in(given.minutes, statistics.median(values) / 1000),
             }
             for name, values in times.items()
