@@ -16,7 +16,8 @@ TINY = (
 )
 SHORTER = {"prepare": "--seq-len 32", "pretrain": TINY}
 TINY_RECIPE = (
-    "{" + ", ".join(f"'{k[2:]}': {v}" for k, v in zip(TINY.split()[::2], TINY.split()[1::2], strict=True)) + "}"
+    "{'model.num_layers': 4, 'model.hidden_size': 32, 'model.num_heads': 2, 'schedule.steps': 3, 'batch.size': 4, "
+    "'eval.sequences': 8, 'log.tensorboard': False}"
 )
 
 
