@@ -5,7 +5,7 @@ from pathlib import Path
 TOKENS = ["[CLS]", "the", "cat", "[MASK]", "on", "the", "[MASK]", "today", ".", "[SEP]"]
 KEPT = {0, 2, 3, 6, 9}
 LAYERS = ["0", "1", "2 (hybrid)", "3", "4", "5"]
-CELL, LEFT, TOP = 54, 96, 56
+CELL, LEFT, TOP = 54, 128, 56
 
 
 def grid(x0: float, title: str, dropping: bool) -> list[str]:
