@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sctd.files import disk_errors, write_text
@@ -56,9 +56,7 @@ class RunLog:
     def write(self, line: dict[str, Any]) -> None:
         """Append one line; its numbers also become scalars under their names."""
         # JSON has no NaN: a number that is not finite is written as null
-        clean = {
-            key: None if isinstance(v, float) and not torch.isfinite(torch.tensor(v)) else v for key, v in line.items()
-        }
+        clean = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in line.items()}
         with disk_errors(self.path.parent), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(clean) + "\n")
         if self._board is not None:
