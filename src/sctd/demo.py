@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ SENTENCES = (
     "This function is used to [MASK] the data.",
 )
 VOCAB_SIZE, SEQ_LEN = 4096, 64
+MARKER = ".sctd-demo"  # a folder with this file is a demonstration's own
 
 
 def demo(out: str = "runs/demo", minutes: float | None = None) -> None:
@@ -23,13 +25,38 @@ def demo(out: str = "runs/demo", minutes: float | None = None) -> None:
     them, pretrains by the recipe `demo`, and shows what was learned. Interrupted, the same command goes on.
 
     Args:
-        out: folder for the text, the data, the run and the model.
-        minutes: training time; null: as the recipe says.
+        out: folder for the text, the data, the run and the model; it must be new, empty, or a demonstration's.
+        minutes: training time; null: as the recipe says. A run that was begun keeps its own.
+
+    Raises:
+        UserError: OUT holds other things.
     """
     folder = Path(out)
+    _claim(folder)
+    try:
+        _demonstrate(folder, minutes)
+    except KeyboardInterrupt:
+        length = "" if minutes is None else f" --minutes {minutes:g}"
+        raise KeyboardInterrupt(f"Go on with: sctd demo --out {shlex.quote(out)}{length}") from None
+
+
+def _claim(folder: Path) -> None:
+    """Mark the folder as a demonstration's own; refuse one that holds anything else."""
+    from sctd.files import disk_errors
+
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give another --out.")
+    if (folder / MARKER).exists():
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} holds other files: give a new or empty folder as --out.")
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARKER).touch()
 
+
+def _demonstrate(folder: Path, minutes: float | None) -> None:
+    """Every step, in a folder that is the demonstration's own."""
     from sctd.console import say
     from sctd.pretrain import pretrain
     from sctd.recipe import build_config, load_recipe
@@ -42,11 +69,12 @@ def demo(out: str = "runs/demo", minutes: float | None = None) -> None:
     text = _gather(folder)
     say("2. Tokenizer and sequences (sctd prepare)")
     prepare([str(text)], str(data), vocab_size=VOCAB_SIZE, seq_len=SEQ_LEN)
-    recipe = load_recipe("demo")
-    if minutes is not None:
-        recipe |= {"schedule.minutes": minutes}
+    recipe = load_recipe("demo") | ({} if minutes is None else {"schedule.minutes": minutes})
     say("3. Pretraining with token dropping and semantic-consistent learning (sctd pretrain)")
-    figures = pretrain(str(data), str(run), build_config(recipe), resume="auto" if _begun(run) else None)
+    if _begun(run):
+        figures = pretrain(str(data), str(run), resume="auto")
+    else:
+        figures = pretrain(str(data), str(run), build_config(recipe))
     _publish(run, model)
     _show(folder, data, run, model, figures)
 
@@ -71,7 +99,6 @@ def _gather(folder: Path) -> Path:
     text = folder / "prose.txt"
     say("1. English prose on this machine: documentation topics and docstrings")
     if not text.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         found = gather_machine_prose(text)
         say(f"{found.bytes / 1e6:.1f} MB in {found.documents:,} documents.")
     return text
