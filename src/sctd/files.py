@@ -41,6 +41,11 @@ def disk_errors(place: Path) -> Iterator[None]:
 
 def flush_to_disk(path: Path) -> None:
     """fsync a file or a folder, so that a rename after it never shows an empty file after a power cut."""
+    if os.name == "nt":  # flushes only what is open for writing, and no folders
+        if not path.is_dir():
+            with path.open("r+b") as file:
+                os.fsync(file.fileno())
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -66,10 +71,10 @@ def write_json(path: Path, value: Any) -> None:
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder that appears at `path`, complete and flushed, when the block ends, or not at all.
 
-    What stood at `path` is replaced at the end. A kill in the block leaves only a `.partial-` sibling, which the
-    next attempt clears.
+    What stood at `path` is replaced at the end, and is deleted only when its successor is in place. A kill leaves at
+    most `.partial-` siblings, which the next attempt clears.
     """
-    aside = path.with_name(ASIDE + path.name)
+    aside, replaced = path.with_name(ASIDE + path.name), path.with_name(f"{ASIDE}{path.name}.replaced")
     with disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
@@ -83,6 +88,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
             flush_to_disk(file)
         flush_to_disk(aside)
         if path.exists():
-            shutil.rmtree(path)
+            shutil.rmtree(replaced, ignore_errors=True)
+            path.rename(replaced)
         aside.rename(path)
         flush_to_disk(path.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
