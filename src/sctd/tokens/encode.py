@@ -80,7 +80,6 @@ def encode_documents(tokenizer: Tokenizer, documents: Iterable[str], sep: int) -
             last_of_document.append(False)
             size += len(piece)
             if size >= BATCH_CHARS:
-                last_of_document[-1] = False
                 encode()
                 batch, last_of_document, size = [], [], 0
         batch.append("")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from sctd import __version__
 from sctd.console import say
 from sctd.errors import UserError
+from sctd.text.options import DocumentsMode
 
 if TYPE_CHECKING:
     from sctd.tokens.manifest import Manifest
@@ -25,7 +26,7 @@ def prepare(
     kind: Literal["wordpiece", "bpe"] = "wordpiece",
     lowercase: bool = True,
     text_key: str = "text",
-    documents: Literal["auto", "blank-line", "line", "file"] = "auto",
+    documents: DocumentsMode = "auto",
     split: str = "train",
     validation_share: float = 0.01,
     workers: int | None = None,
