@@ -1,5 +1,9 @@
 """Our BERT is Hugging Face's: same parameters, same numbers, same gradients."""
 
+import json
+import pickle
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import BertConfig as HfConfig
@@ -7,7 +11,15 @@ from transformers import BertForMaskedLM, BertModel
 
 from sctd.errors import UserError
 from sctd.model.bert import Bert, BertConfig
-from sctd.model.hf import from_hf_config, hf_name, load_hf_state, to_hf_config, to_hf_state
+from sctd.model.hf import (
+    from_hf_config,
+    hf_name,
+    load_hf_state,
+    read_hf_config,
+    read_hf_weights,
+    to_hf_config,
+    to_hf_state,
+)
 
 CONFIG = BertConfig(
     vocab_size=300, num_layers=4, hidden_size=64, num_heads=4, intermediate_size=128, max_position_embeddings=40
@@ -119,3 +131,49 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(ours(ids), ours(ids))
     ours.train()
     assert not torch.equal(ours(ids), ours(ids))
+
+
+def read(folder):
+    """A model with the weights of a folder, as --init-from has it."""
+    model = Bert(from_hf_config(read_hf_config(folder)))
+    load_hf_state(model, read_hf_weights(folder), str(folder))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ([], r"config\.json holds no JSON object"),
+        ({"vocab_size": None}, r"config\.json says vocab_size None"),
+        ({"num_hidden_layers": "4"}, r"config\.json says num_hidden_layers '4'"),
+        ({"intermediate_size": 0}, r"config\.json says intermediate_size 0"),
+        ({"num_attention_heads": 5}, r"config\.json: hidden_size is not a multiple"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_named(tmp_path, change, message):
+    config = {**to_hf_config(CONFIG), **change} if isinstance(change, dict) else change
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=message):
+        read(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("content", [b"", b"\x80", b"no pickle", pickle.dumps([]), pickle.dumps(Path.cwd)])
+def test_a_bin_that_cannot_be_used_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_text(json.dumps(to_hf_config(CONFIG)))
+    (tmp_path / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(UserError, match=r"pytorch_model\.bin: its weights cannot be read"):
+        read(tmp_path)
+
+
+def test_safetensors_that_cannot_be_used_are_named_and_a_sound_bin_is_read(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(to_hf_config(CONFIG)))
+    with pytest.raises(UserError, match=r"has no model\.safetensors"):
+        read(tmp_path)
+    model = Bert(CONFIG)
+    wanted = model.state_dict()
+    torch.save(to_hf_state(model), tmp_path / "pytorch_model.bin")
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in read(tmp_path).state_dict().items())
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"model\.safetensors: its weights cannot be read"):
+        read(tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from sctd.errors import UserError
-from sctd.model.bert import Bert, BertConfig
+from sctd.model.bert import INITIALIZER_RANGE, Bert, BertConfig
 
 _OUTSIDE_LAYERS = {
     "word_embeddings.weight": "bert.embeddings.word_embeddings.weight",
@@ -20,6 +20,14 @@ _OUTSIDE_LAYERS = {
     "head_norm": "cls.predictions.transform.LayerNorm",
     "head_bias": "cls.predictions.bias",
 }
+_SIZES = (
+    "vocab_size",
+    "num_hidden_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
 _IN_LAYER = {
     "query": "attention.self.query",
     "key": "attention.self.key",
@@ -79,7 +87,7 @@ def load_hf_state(model: Bert, state: dict[str, Tensor], place: str) -> None:
     model.load_state_dict(loaded)
 
 
-def to_hf_config(config: BertConfig, special: dict[str, int] | None = None) -> dict[str, Any]:
+def to_hf_config(config: BertConfig) -> dict[str, Any]:
     """config.json of the same model for `BertForMaskedLM`."""
     return {
         "architectures": ["BertForMaskedLM"],
@@ -94,12 +102,11 @@ def to_hf_config(config: BertConfig, special: dict[str, int] | None = None) -> d
         "attention_probs_dropout_prob": config.attention_dropout,
         "max_position_embeddings": config.max_position_embeddings,
         "type_vocab_size": config.type_vocab_size,
-        "initializer_range": 0.02,
+        "initializer_range": INITIALIZER_RANGE,
         "layer_norm_eps": config.layer_norm_eps,
         "pad_token_id": config.pad_token_id,
         "tie_word_embeddings": True,
         "dtype": "float32",
-        **(special or {}),
     }
 
 
@@ -112,12 +119,19 @@ def read_hf_config(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{folder} is not a Hugging Face model folder ({path.name}: {error}); give one that has it."
         ) from error
+    if not isinstance(theirs, dict):
+        raise UserError(f"{path} holds no JSON object; give the folder of a Hugging Face BERT.")
     if theirs.get("model_type") != "bert":
         raise UserError(f"{path} says model_type {theirs.get('model_type')!r}; only 'bert' can be continued from.")
     if theirs.get("hidden_act", "gelu") != "gelu" or theirs.get("is_decoder", False):
         raise UserError(f"{path} is not a plain BERT encoder with exact GELU; only that can be continued from.")
     if theirs.get("position_embedding_type", "absolute") != "absolute":
         raise UserError(f"{path} has relative positions; only absolute ones can be continued from.")
+    for name in _SIZES:
+        if type(theirs.get(name)) is not int or theirs[name] < 1:
+            raise UserError(f"{path} says {name} {theirs.get(name)!r}, where a whole number must stand; mend the file.")
+    if theirs["hidden_size"] % theirs["num_attention_heads"]:
+        raise UserError(f"{path}: hidden_size is not a multiple of num_attention_heads; mend the file.")
     return theirs
 
 
@@ -139,22 +153,23 @@ def from_hf_config(theirs: dict[str, Any], **ours: Any) -> BertConfig:
 
 def read_hf_weights(folder: Path) -> dict[str, Tensor]:
     """The weights of a Hugging Face folder: safetensors (whole or sharded), or a .bin read with weights_only."""
-    from safetensors import SafetensorError
+    import torch
     from safetensors.torch import load_file
 
-    files = sorted(folder.glob("*.safetensors"))
-    try:
-        if files:
-            state: dict[str, Tensor] = {}
-            for file in files:
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model.bin"))
+    if not files:
+        raise UserError(f"{folder} has no model.safetensors; give a folder with weights.")
+    state: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            if file.suffix == ".bin":
+                loaded = torch.load(file, map_location="cpu", weights_only=True)
+                state.update({name: tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)})
+            else:
                 state.update(load_file(file))
-            return state
-        old = folder / "pytorch_model.bin"
-        if old.exists():
-            import torch
-
-            loaded: dict[str, Tensor] = torch.load(old, map_location="cpu", weights_only=True)
-            return loaded
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{folder}: its weights cannot be read ({error}); the folder is damaged.") from error
-    raise UserError(f"{folder} has no model.safetensors; give a folder with weights.")
+        except Exception as error:  # a damaged pickle raises whatever its bytes lead to
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"{file}: its weights cannot be read ({reason}); it is damaged, or holds more than weights."
+            ) from error
+    return state
