@@ -89,7 +89,7 @@ def test_cls_then_pins_then_scores_then_padding():
     assert kept(scores, tiers, keep=4) == [1, 2, 3, 4]
 
 
-def test_tiers_come_from_the_tokenizers_own_ids():
+def test_each_id_has_the_tier_of_its_role():
     tiers = token_tiers(10, cls_id=7, pad_id=9, pinned_ids=(1, 2))
     assert tiers.tolist() == [1, 2, 2, 1, 1, 1, 1, 3, 1, 0]
 
