@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import yaml
 from helpers import make_prepared
 from sctd.config import DroppingConfig, LogConfig, ModelConfig, PretrainConfig, ScheduleConfig
 from sctd.errors import UserError
+from sctd.files import sha256_file, write_json
 from sctd.hf import export as export_module
 from sctd.hf.export import compare, export
 from sctd.hf.fill import fill
 from sctd.hf.origin import write_origin
+from sctd.train import checkpoint
 
 STEPS = 6
 
@@ -27,7 +30,6 @@ STEPS = 6
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a tiny model."""
-    from sctd.files import write_json
     from sctd.tokens.prepared import load_prepared
     from sctd.train.environment import environment
     from sctd.train.trainer import Trainer
@@ -150,11 +152,18 @@ def test_the_card_tells_of_this_run(run: Path, exported: Path) -> None:
     assert str(run) not in card
 
 
-def test_a_run_of_another_method_is_described_as_such(own_run: Path, tmp_path: Path) -> None:
-    path = own_run / "checkpoints" / f"step-{STEPS}" / "state.json"
-    state = json.loads(path.read_text())
-    state["config"]["method"] = "dense"
-    path.write_text(json.dumps(state))
+def newest_checkpoint_says(monkeypatch: pytest.MonkeyPatch, run: Path, data: str = "", **settings: str) -> None:
+    """Let the run's newest checkpoint state other settings, or another manifest of the data."""
+    found = checkpoint.newest_checkpoint(run)
+    found[1].config |= settings
+    found[1].data = data or found[1].data
+    monkeypatch.setattr(checkpoint, "newest_checkpoint", lambda _: found)
+
+
+def test_a_run_of_another_method_is_described_as_such(
+    own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest_checkpoint_says(monkeypatch, own_run, method="dense")
     (own_run / "environment.json").unlink()
     (own_run / "baselines.json").unlink()
     export(str(own_run), str(tmp_path / "out"))
@@ -162,6 +171,51 @@ def test_a_run_of_another_method_is_described_as_such(own_run: Path, tmp_path: P
     assert "every layer processed every token" in card
     assert "token dropping" not in card
     assert "bigram" not in card
+
+
+def test_the_card_shows_strangers_no_folders_and_lets_no_name_write_markdown(
+    own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = json.loads((own_run / "origin" / "manifest.json").read_text())
+    names = ["/home/someone/a.txt", "hf:/home/someone/set", "a`\n\n# [Click](https://example.org)<b>`.txt", "a/ä b.txt"]
+    manifest["provenance"]["inputs"] = [{"path": name, "bytes": 1} for name in names]
+    write_json(own_run / "origin" / "manifest.json", manifest)
+    fingerprint = sha256_file(own_run / "origin" / "manifest.json")
+    newest_checkpoint_says(monkeypatch, own_run, fingerprint, init_from="/home/someone/start")
+    export(str(own_run), str(tmp_path / "out"))
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "someone" not in card
+    assert "from the weights of `start`" in card
+    assert yaml.safe_load(card.partition("```yaml\n")[2].partition("```")[0])["init_from"] == "start"
+    for shown in ("a.txt", "hf:set", "a# [Click](https://example.org)<b>.txt", "a/ä b.txt"):
+        assert f"\n- `{shown}` (1 bytes)\n" in card
+
+
+@pytest.mark.parametrize(("trained_with", "stated"), [(0.0, 0.1), (0.2, 0.2)])
+def test_the_config_states_a_dropout_for_fine_tuning(
+    own_run: Path, tmp_path: Path, trained_with: float, stated: float
+) -> None:
+    place = own_run / "origin" / "config.json"
+    config = json.loads(place.read_text())
+    assert config["hidden_dropout_prob"] == config["attention_probs_dropout_prob"] == 0
+    write_json(place, config | {"hidden_dropout_prob": trained_with})
+    export(str(own_run), str(tmp_path / "out"))
+    found = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (found["hidden_dropout_prob"], found["attention_probs_dropout_prob"]) == (stated, 0.1)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert f"`config.json` states a dropout of {stated:g}, on the attention weights 0.1; in pretraining" in card
+
+
+@pytest.mark.parametrize("lines", [1, 12, 13, 30])
+def test_the_card_names_some_evaluations_and_always_the_last(own_run: Path, lines: int) -> None:
+    from sctd.hf.card import EVALUATIONS_NAMED, _losses
+    from sctd.train.checkpoint import TrainState
+
+    written = [json.dumps({"step": step, "seconds": 1.0, "eval_loss": 2.0}) for step in range(1, lines + 1)]
+    (own_run / "metrics.jsonl").write_text("\n".join(written) + "\n")
+    rows = [row for row in _losses(own_run, TrainState(global_step=lines)).splitlines() if row.startswith("| ")][2:]
+    assert rows[-1].startswith(f"| {lines} |")
+    assert 0 < len(rows) <= EVALUATIONS_NAMED
 
 
 def test_a_damaged_checkpoint_is_passed_over(own_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,3 +326,27 @@ def test_fill_refuses_what_is_no_model(exported: Path, tmp_path: Path) -> None:
         fill(str(tmp_path), "[MASK]")
     with pytest.raises(UserError, match="--top-k is 0"):
         fill(str(exported), "[MASK]", top_k=0)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_a_folder_with_code_of_its_own_is_never_asked_about(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    from sctd.tokens.tokenizer import copy_tokenizer
+
+    folder = Path(shutil.copytree(exported, tmp_path / "folder"))
+    (folder / "theirs.py").write_text("raise SystemExit('was run')")
+    content = json.loads((folder / file).read_text())
+    code = {
+        "AutoConfig": "theirs.Config",
+        "AutoModelForMaskedLM": "theirs.Model",
+        "AutoTokenizer": [None, "theirs.Tokenizer"],
+    }
+    unknown = {"model_type": "theirs", "tokenizer_class": "TheirTokenizer"}
+    write_json(folder / file, content | unknown | {"auto_map": code})
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda *question: asked.append("".join(question)) or "n")
+    for use in (lambda: fill(str(folder), "bada [MASK]"), lambda: copy_tokenizer(str(folder), tmp_path / "copy", 32)):
+        with suppress(UserError):
+            use()
+    assert not asked

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from sctd.hf.origin import Origin
+from sctd.text.hub import PREFIX
 from sctd.train.checkpoint import TrainState
 from sctd.train.metrics import read_metrics
 
@@ -38,6 +39,11 @@ from transformers import pipeline
 fill = pipeline("fill-mask", model="PATH/TO/THIS/FOLDER")
 print(fill("Write {mask} where a word is missing."))
 ```
+"""
+
+FINE_TUNING = """
+For fine-tuning, `config.json` states a dropout of {hidden_dropout_prob:g}, on the attention weights \
+{attention_probs_dropout_prob:g}; in pretraining they were {dropout:g} and {attention_dropout:g}.
 """
 
 LIMITS = """\
@@ -84,8 +90,10 @@ def model_card(run: Path, state: TrainState, origin: Origin, mask_token: str) ->
         f"A masked language model that reads up to {shape['max_position_embeddings']:,} tokens of a vocabulary of "
         f"{shape['vocab_size']:,}, pretrained by sctd on the texts below.\n"
     )
-    sections = [opening, USE.format(mask=mask_token), _data(origin), _training(run, state, origin), _losses(run, state)]
-    settings = yaml.safe_dump(state.config, sort_keys=False)
+    use = USE.format(mask=mask_token) + FINE_TUNING.format(**{**state.config["model"], **shape})
+    sections = [opening, use, _data(origin), _training(run, state, origin), _losses(run, state)]
+    start = state.config["init_from"]
+    settings = yaml.safe_dump({**state.config, "init_from": start and _public(start)}, sort_keys=False)
     return FRONT + "\n" + "\n".join([*sections, LIMITS, f"## Settings\n\n```yaml\n{settings}```\n"])
 
 
@@ -115,8 +123,14 @@ def _data(origin: Origin) -> str:
 
 
 def _public(path: str) -> str:
-    """An input as it was named, but of an absolute path only the last part: a card is read by strangers."""
-    return Path(path).name if Path(path).is_absolute() else path
+    """An input as it was named, but of an absolute path only the last part: a card is read by strangers.
+
+    Without the characters that would end the code in which a card shows it.
+    """
+    scheme = PREFIX if path.startswith(PREFIX) else ""
+    place = Path(path.removeprefix(scheme))
+    shown = scheme + place.name if place.is_absolute() else path
+    return "".join(character for character in shown if character.isprintable() and character != "`")
 
 
 def _training(run: Path, state: TrainState, origin: Origin) -> str:
@@ -158,7 +172,7 @@ def _losses(run: Path, state: TrainState) -> str:
     stride = max(1, -(-len(lines) // EVALUATIONS_NAMED))
     rows = [
         [f"{line['step']:,}", _duration(line["seconds"]), *(_number(line.get(name)) for name in shown)]
-        for line in lines[::-1][::stride][::-1]
+        for line in lines[(len(lines) - 1) % stride :: stride]  # the last one always
     ]
     text = [
         "## Losses",

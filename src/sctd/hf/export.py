@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from sctd.files import disk_errors, whole_folder, write_json, write_text
 if TYPE_CHECKING:
     from sctd.model.bert import Bert
 
+FINE_TUNING_DROPOUT = 0.1  # Devlin et al. (2019)
 TOLERANCE = 1e-5  # of Hugging Face's logits from ours, in float32, relative to the largest logit where that is above 1
 
 
@@ -49,6 +51,7 @@ def export(run: str, out: str) -> None:
     for sentence in damaged:
         say(f"Passed over: {sentence}")
     origin = read_origin(source, state.data)
+    origin = replace(origin, config=_for_fine_tuning(origin.config))
     model = Bert(from_hf_config(origin.config, attention="eager"))
     model.load_state_dict(load_tensors(checkpoint, "model.safetensors"))
     with whole_folder(target) as folder:
@@ -72,6 +75,12 @@ def export(run: str, out: str) -> None:
     )
 
 
+def _for_fine_tuning(config: dict[str, Any]) -> dict[str, Any]:
+    """config.json with BERT's published dropout where pretraining had none: its readers fine-tune, or drop nothing."""
+    dropouts = {name: config[name] or FINE_TUNING_DROPOUT for name in config if name.endswith("_dropout_prob")}
+    return config | dropouts
+
+
 def _fit_tokenizer(folder: Path, longest: int) -> str:
     """Make the tokenizer cut texts where the model ends, and loadable by transformers 4 too; its mask token."""
     from transformers import AutoTokenizer
@@ -82,7 +91,7 @@ def _fit_tokenizer(folder: Path, longest: int) -> str:
     if config.get("tokenizer_class") == "TokenizersBackend":  # a new name of transformers 5, which knows both
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
     write_json(path, config)
-    mask_token: str = AutoTokenizer.from_pretrained(folder).mask_token
+    mask_token: str = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).mask_token
     return mask_token
 
 
@@ -98,7 +107,9 @@ def compare(model: Bert, folder: Path) -> float:
 
     logging.disable_progress_bar()  # of loading the weights
     config = model.config
-    theirs = AutoModelForMaskedLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    theirs = AutoModelForMaskedLM.from_pretrained(
+        folder, attn_implementation="eager", dtype=torch.float32, trust_remote_code=False
+    ).eval()
     length = min(config.max_position_embeddings, 128)
     random = torch.Generator().manual_seed(0)
     input_ids = torch.randint(config.vocab_size, (4, length), generator=random)

@@ -74,8 +74,8 @@ def load_masked_lm(folder: Path) -> tuple[Any, Any]:
 
     logging.disable_progress_bar()  # of loading the weights
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        network = AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        network = AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eval()
     except Exception as error:  # transformers raises whatever its parsers raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{folder} is no masked language model that transformers can load ({reason}).") from error

@@ -48,11 +48,11 @@ def _load(given: str) -> Any:
         if place.is_dir():
             names = {file.name for file in place.iterdir()}
             if "vocab.txt" in names and not names & {"tokenizer.json", "tokenizer_config.json", "config.json"}:
-                return AutoTokenizer.from_pretrained(str(place), tokenizer_type="bert")
-            return AutoTokenizer.from_pretrained(str(place))
+                return AutoTokenizer.from_pretrained(str(place), tokenizer_type="bert", trust_remote_code=False)
+            return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
         if not _HUB_NAME.fullmatch(given):  # asking the hub for a mistyped path takes its time
             raise FileNotFoundError("there is no such folder")
-        return AutoTokenizer.from_pretrained(given)
+        return AutoTokenizer.from_pretrained(given, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its parsers raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
@@ -65,7 +65,7 @@ def describe_tokenizer(folder: Path) -> TokenizerInfo:
     """Kind, size and special ids of a tokenizer folder written by `copy_tokenizer` or `train_tokenizer`."""
     from transformers import AutoTokenizer
 
-    loaded = AutoTokenizer.from_pretrained(str(folder))
+    loaded = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     backend = loaded.backend_tokenizer
     return TokenizerInfo(
         sha256=folder_sha256(folder),
