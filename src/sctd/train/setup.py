@@ -23,7 +23,7 @@ def load_tokenizer(folder: Path):  # type: ignore[no-untyped-def]  # transformer
     """The Hugging Face tokenizer of a folder."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def read_vocabulary(data: PreparedData) -> Vocabulary:
