@@ -2,7 +2,7 @@
 
     python bench/step_times.py --data DATA --config cpu-6x256 --minutes 30
 
-Prints one JSON object: medians and ranges over the rounds in milliseconds, paired ratios to dense, steps.
+Prints one JSON object: medians and ranges over the rounds in milliseconds, paired speed-ups over dense, steps.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def main() -> None:
             name: {
                 "median_ms": round(statistics.median(values), 1),
                 "range_ms": [round(min(values), 1), round(max(values), 1)],
-                "ratio_to_dense": round(statistics.median(map(truediv, times["dense"], values)), 3),
+                "speedup_over_dense": round(statistics.median(map(truediv, times["dense"], values)), 3),
                 "steps": steps_in(given.minutes, statistics.median(values) / 1000),
             }
             for name, values in times.items()

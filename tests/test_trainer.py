@@ -19,6 +19,7 @@ from sctd.pretrain import pretrain
 from sctd.recipe import build_config
 from sctd.train.checkpoint import list_checkpoints, load_tensors, newest_checkpoint
 from sctd.train.metrics import read_metrics
+from sctd.train.trainer import Trainer
 
 SMALL = {
     "model.num_layers": 4,
@@ -394,3 +395,69 @@ def test_a_compiled_run_learns_the_same_as_a_plain_one(tmp_path, data):
         pretrain(str(data), str(run), config(schedule__steps=12, compile=compiled, log__every=1))
         losses.append([line["loss_total"] for line in read_metrics(run) if "loss_total" in line])
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_is_begun_anew(tmp_path, data):
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match=r"schedule\.name: there is no 'step'"):
+        pretrain(str(data), str(run), config(schedule__name="step"))
+    assert not run.exists()
+    run.mkdir()
+    for name in ("config.yaml", "environment.json", "metrics.jsonl"):
+        (run / name).touch()
+    pretrain(str(data), str(run), config(schedule__steps=2))
+    assert newest_checkpoint(run)[1].global_step == 2
+
+
+def test_what_is_no_checkpoint_of_the_run_is_refused_for_resuming(tmp_path, data):
+    run, other = tmp_path / "run", tmp_path / "other"
+    pretrain(str(data), str(run), config(schedule__steps=2))
+    for wrong in (str(run), "nowhere"):
+        with pytest.raises(UserError, match="is not a checkpoint: give a folder"):
+            pretrain(str(data), str(run), resume=wrong)
+    with pytest.raises(UserError, match="is not a checkpoint of"):
+        pretrain(str(data), str(other), resume=str(list_checkpoints(run)[0]))
+    assert not other.exists()
+
+
+def test_a_changed_state_is_recognised_as_damaged(tmp_path, data):
+    run = tmp_path / "run"
+    pretrain(str(data), str(run), config(schedule__steps=2))
+    state = list_checkpoints(run)[0] / "state.json"
+    state.write_text(state.read_text().replace('"global_step": 2', '"global_step": 1'))
+    with pytest.raises(UserError, match="no whole checkpoint"):
+        newest_checkpoint(run)
+
+
+def test_a_continued_run_is_resumed_without_the_folder_it_began_from(tmp_path, data):
+    import shutil
+
+    first, run = tmp_path / "first", tmp_path / "run"
+    pretrain(str(data), str(first), config(schedule__steps=2))
+    with pytest.raises(UserError, match=r"model\.num_layers is set, but with init_from"):
+        pretrain(str(data), str(run), config(schedule__steps=4, init_from=str(first / "model")))
+    pretrain(
+        str(data), str(run), continued(first / "model", schedule__steps=4, checkpoint__every=2)
+    )
+    whole = weights(run)
+    shutil.rmtree(list_checkpoints(run)[0])
+    shutil.rmtree(first)
+    pretrain(str(data), str(run), resume="auto")
+    assert weights(run) == whole
+
+
+def test_with_loss_scaling_an_overflow_skips_every_optimizer_and_the_importance(tmp_path, data):
+    import numpy as np
+
+    from sctd.tokens.prepared import load_prepared
+
+    settings = {"precision": "fp16", "optimizer__name": "muon", "method": "drop"}
+    trainer = Trainer(tmp_path, load_prepared(data), config(**settings))
+    stepper, before = trainer.stepper, {k: v.clone() for k, v in trainer.objective.state_dict().items()}
+    handle = trainer.objective.model.layers[0].query.weight.register_hook(lambda gradient: gradient * np.inf)
+    stepper.run(trainer.batches.at(1), 1, 1e-3, consistent=False)
+    assert all(torch.equal(before[name], value) for name, value in trainer.objective.state_dict().items())
+    handle.remove()
+    stepper.run(trainer.batches.at(1), 1, 1e-3, consistent=False)
+    after = trainer.objective.state_dict()
+    assert not any(torch.equal(before[name], after[name]) for name in ("model.head_bias", "model.head_dense.weight"))

@@ -281,6 +281,15 @@ def _between(name: str, value: float, low: float, high: float, *, open_low: bool
 def check(config: PretrainConfig) -> None:
     """Raise UserError, in one sentence, for the first setting that cannot work."""
     layers = resolve_shape(config.model)[0]
+    if not 0 <= config.seed < 2**63:
+        raise UserError(f"seed is {config.seed}; it must be 0 or more, and below 2**63.")
+    if config.init_from is not None:
+        for name in ("num_layers", "hidden_size", "num_heads", "intermediate_size", "max_position_embeddings"):
+            if getattr(config.model, name) is not None:
+                raise UserError(
+                    f"model.{name} is set, but with init_from the model's shape is that of {config.init_from}: "
+                    "leave it out."
+                )
     _between("dropping.keep_ratio", config.dropping.keep_ratio, 0, 1, open_low=True)
     _between("dropping.beta", config.dropping.beta, 0, 1)
     if config.method != "dense" and (layers < 4 or layers % 2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,11 @@ from sctd.errors import UserError
 
 if TYPE_CHECKING:
     from sctd.train.checkpoint import TrainState
+
+# what a run that has no checkpoint yet may hold
+WRITTEN_BEFORE_A_CHECKPOINT = {
+    "config.yaml", "environment.json", "origin", "baselines.json", "metrics.jsonl", "tb", "checkpoints",
+}  # fmt: skip
 
 
 def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: str | None = None) -> dict[str, float]:
@@ -36,12 +42,12 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
     checkpoint: tuple[Path, TrainState] | None = None
     if resume is None:
         check(config)
-        if run.exists() and (not run.is_dir() or any(run.iterdir())):
-            raise UserError(f"{run} exists already: add --resume to go on with it, or give another --out.")
+        _refuse_or_clear(run)
     else:
         config, checkpoint = _resumed(run, config, resume)
 
     # heavy imports only once the settings are known to be sound
+    from sctd.console import say
     from sctd.files import disk_errors
     from sctd.hf.export import export
     from sctd.hf.origin import write_origin
@@ -62,8 +68,13 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
         figures = trainer.train()
     except Interrupted as stopped:
         raise Interrupted(f"{stopped} Go on with: sctd pretrain --data {data} --out {run} --resume") from None
-    if not (run / "model").exists():
-        export(str(run), str(run / "model"))
+    model = run / "model"
+    if model.exists() and checkpoint is not None and checkpoint[1].global_step == trainer.steps:
+        say(f"The run was finished already; its model is in {model}.")
+        return figures
+    if model.exists():  # an export from the middle of the run
+        shutil.rmtree(model)
+    export(str(run), str(model))
     return figures
 
 
@@ -71,7 +82,7 @@ def _resumed(run: Path, config: PretrainConfig, resume: str) -> tuple[PretrainCo
     """The settings of the run and the checkpoint to go on from."""
     from sctd.console import say
     from sctd.recipe import build_config
-    from sctd.train.checkpoint import newest_checkpoint, read_state
+    from sctd.train.checkpoint import checkpoints_folder, newest_checkpoint, read_state
 
     if resume == "auto":
         if not run.is_dir():
@@ -80,27 +91,44 @@ def _resumed(run: Path, config: PretrainConfig, resume: str) -> tuple[PretrainCo
         for sentence in damaged:
             say(f"Passed over: {sentence}")
     else:
-        folder = Path(resume)
+        inside = checkpoints_folder(run) / resume
+        folder = inside if inside.is_dir() else Path(resume)
         state = read_state(folder)
+        if folder.resolve().parent != checkpoints_folder(run).resolve():
+            raise UserError(f"{folder} is not a checkpoint of {run}: give the --out folder that it belongs to.")
     saved = build_config(state.config)
-    if config not in (saved, PretrainConfig()):
+    difference = _first_difference(saved, config, PretrainConfig())
+    if difference:
         raise UserError(
-            f"{run} was begun with other settings ({_first_difference(saved, config)}): resume with --resume alone, "
-            "or start a new run with another --out."
+            f"{run} was begun with other settings ({difference}): resume with --resume alone, or start a new run with "
+            "another --out."
         )
     say(f"Going on from {folder.name} of {run}.")
     return saved, (folder, state)
 
 
-def _first_difference(saved: Any, given: Any, prefix: str = "") -> str:
-    """'optimizer.lr was 0.001, is 0.002', for the first setting in which two configs differ."""
+def _first_difference(saved: Any, given: Any, default: Any, prefix: str = "") -> str | None:
+    """'optimizer.lr was 0.001, is 0.002' for the first setting that was given and is not the run's, or null."""
     for name, value in vars(saved).items():
-        other = getattr(given, name)
-        if value != other:
-            if hasattr(value, "__dataclass_fields__"):
-                return _first_difference(value, other, f"{prefix}{name}.")
+        other, usual = getattr(given, name), getattr(default, name)
+        if hasattr(value, "__dataclass_fields__"):
+            found = _first_difference(value, other, usual, f"{prefix}{name}.")
+            if found:
+                return found
+        elif other not in (value, usual):
             return f"{prefix}{name} was {value}, is {other}"
-    return "no difference"
+    return None
+
+
+def _refuse_or_clear(run: Path) -> None:
+    """Refuse a folder that holds something; clear a run of ours that ended before its first checkpoint."""
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return
+    names = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    begun = {"config.yaml", "environment.json"} <= names <= WRITTEN_BEFORE_A_CHECKPOINT
+    if not begun or any((run / "checkpoints").glob("step-*")):
+        raise UserError(f"{run} exists already: add --resume to go on with it, or give another --out.")
+    shutil.rmtree(run)
 
 
 def _describe(run: Path, config: PretrainConfig, trainer: Any) -> None:

@@ -50,8 +50,8 @@ class TokenImportance(nn.Module):
     @torch.no_grad()
     def update(self) -> None:
         """Move the table, once an optimizer step: an id seen several times counts with the mean of its losses."""
-        seen = self.loss_count > 0
         mean = self.loss_sum / self.loss_count.clamp(min=1)
+        seen = (self.loss_count > 0) & mean.isfinite()
         self.values.copy_(torch.where(seen, self.beta * self.values + (1 - self.beta) * mean, self.values))
         self.forget()
 

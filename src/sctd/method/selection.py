@@ -51,5 +51,6 @@ def select_kept(scores: Tensor, tiers: Tensor, tie_break: Tensor, keep: int) -> 
         (B, K) int64.
     """
     key = (tiers << (32 + TIE_BREAK_BITS)) | (_sortable(scores) << TIE_BREAK_BITS) | tie_break
-    kept = key.topk(keep, dim=1, sorted=False).indices
-    return kept.sort(dim=1).values
+    if key.device.type == "mps":  # whose top-k has cut 64-bit keys to 32: these few numbers are sorted on the host
+        return key.cpu().topk(keep, dim=1, sorted=False).indices.sort(dim=1).values.to(key.device)
+    return key.topk(keep, dim=1, sorted=False).indices.sort(dim=1).values

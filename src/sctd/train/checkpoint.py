@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -80,7 +81,8 @@ def save_checkpoint(
         _save({} if method is None else method.state_dict(), folder / "method.safetensors")
         _save(_optimizer_tensors(optimizers, model), folder / "optimizer.safetensors")
         checksums = {file.name: sha256_file(file) for file in sorted(folder.iterdir())}
-        write_json(folder / STATE, {"format": FORMAT, **asdict(state), "files": checksums})
+        content = {"format": FORMAT, **asdict(state), "files": checksums}
+        write_json(folder / STATE, {**content, "checksum": _checksum(content)})
     for old in list_checkpoints(run)[keep:]:
         shutil.rmtree(old)
     return place
@@ -98,15 +100,24 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
         flush_to_disk(path)
 
 
+def _checksum(content: dict[str, Any]) -> str:
+    """SHA-256 of state.json's content, whatever its layout."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def read_state(folder: Path) -> TrainState:
     """state.json of a checkpoint, after comparing every file's checksum; UserError that names what is damaged."""
+    if not (folder / STATE).is_file():
+        raise UserError(f"{folder} is not a checkpoint: give a folder RUN/checkpoints/step-N, or --resume alone.")
     try:
         content = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        if content.pop("checksum") != _checksum(content):
+            raise ValueError
         files: dict[str, str] = content.pop("files")
         if content.pop("format") != FORMAT:
             raise UserError(f"{folder} was written by another version of sctd; resume it with that version.")
         state = TrainState(**content)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{folder / STATE} is damaged ({type(error).__name__}): remove the folder {folder.name} and resume "
             "from the checkpoint before it."

@@ -26,7 +26,13 @@ def choose_device(setting: str) -> torch.device:
         raise UserError(f"device: there is no {setting!r}; choose auto, cpu, cuda or mps.")
     if not available[kind]():
         raise UserError(f"device: this machine has no {kind} that torch can use; choose auto or cpu.")
-    return torch.device(setting)
+    try:
+        device = torch.device(setting)
+    except RuntimeError as error:
+        raise UserError(f"device: there is no {setting!r}; choose auto, cpu, cuda or mps.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device: there is no {setting!r}; this machine has {torch.cuda.device_count()} GPUs, from 0.")
+    return device
 
 
 def cpu_multiplies_bf16_fast() -> bool:

@@ -12,22 +12,19 @@ PLATEAU_AFTER_SHARE = 0.25
 PLATEAU_AFTER_STEPS = 200  # sooner, no model has left it
 
 
-def refuse_not_finite(step: int, loss: float, grad_norm: float, lr: float, precision: str, last: str) -> None:
-    """Raise UserError where the loss or the gradient of a step is not finite.
+def not_finite(step: int, loss: float, grad_norm: float, lr: float, precision: str, last: str) -> UserError:
+    """What to raise where the loss or the gradient of a step is not finite.
 
     Args:
         step: the step.
         loss: its loss_total.
-        grad_norm: its gradient's norm; with fp16 an infinite one only means that the loss scale is being lowered.
+        grad_norm: its gradient's norm.
         lr: its learning rate.
         precision: fp32, bf16 or fp16.
         last: where the last whole checkpoint is, in words.
     """
-    gradient_is_bad = precision != "fp16" and not math.isfinite(grad_norm)
-    if math.isfinite(loss) and not gradient_is_bad:
-        return
-    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {grad_norm}"
-    raise UserError(
+    what = f"the gradient's norm is {grad_norm}" if math.isfinite(loss) else f"the loss is {loss}"
+    return UserError(
         f"Step {step}: {what}, so training stopped ({last}). Likely causes: a learning rate that is too high "
         f"(optimizer.lr, {lr:g} at this step), too short a warm-up (schedule.warmup), no clipping "
         f"(optimizer.grad_clip), or {precision} (try precision fp32)."

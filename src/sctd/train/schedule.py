@@ -44,4 +44,4 @@ def lr_factor(step: int, steps: int, schedule: ScheduleConfig) -> float:
     if step <= warmup:
         return step / warmup
     after = steps - warmup
-    return SCHEDULES[schedule.name]((step - warmup - 1) / after, schedule.decay * steps / after)
+    return SCHEDULES[schedule.name]((step - warmup - 1) / after, min(1.0, schedule.decay * steps / after))

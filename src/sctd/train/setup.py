@@ -18,6 +18,8 @@ from sctd.model.hf import from_hf_config, load_hf_state, read_hf_config, read_hf
 from sctd.model.starting_values import set_starting_values
 from sctd.tokens.prepared import PreparedData
 
+ORIGIN = "origin"  # folder of a run that keeps where its model comes from; sctd.hf.origin writes it
+
 
 def load_tokenizer(folder: Path):  # type: ignore[no-untyped-def]  # transformers' class, imported when used
     """The Hugging Face tokenizer of a folder."""
@@ -58,15 +60,21 @@ def _check_same_tokenizer(data: PreparedData, folder: Path) -> None:
         )
 
 
-def bert_config(config: PretrainConfig, data: PreparedData, device: torch.device) -> BertConfig:
-    """The model's shape: from the settings, or with init_from from the folder's config.json."""
+def bert_config(
+    config: PretrainConfig, data: PreparedData, device: torch.device, origin: Path | None = None
+) -> BertConfig:
+    """The model's shape: from the settings, or with init_from from the folder's config.json.
+
+    A resumed run has its shape in `origin`, RUN/origin, and needs the folder no more.
+    """
     length = data.manifest.seq_len
     settings = config.model
     attention = choose_attention(settings.attention, device.type, length)
     if config.init_from is not None:
-        folder = Path(config.init_from)
+        folder = origin or Path(config.init_from)
         theirs = read_hf_config(folder)
-        _check_same_tokenizer(data, folder)
+        if origin is None:
+            _check_same_tokenizer(data, folder)
         shape = from_hf_config(
             theirs,
             attention=attention,
@@ -108,11 +116,18 @@ def bert_config(config: PretrainConfig, data: PreparedData, device: torch.device
 
 
 def build_objective(
-    config: PretrainConfig, data: PreparedData, vocabulary: Vocabulary, device: torch.device
+    config: PretrainConfig,
+    data: PreparedData,
+    vocabulary: Vocabulary,
+    device: torch.device,
+    origin: Path | None = None,
 ) -> Objective:
-    """The model with its starting weights (a function of the seed, or init_from's) and the method, on the device."""
+    """The model with its starting weights (a function of the seed, or init_from's) and the method, on the device.
+
+    With `origin`, RUN/origin of a run that is resumed, its weights are about to be loaded from a checkpoint.
+    """
     torch.manual_seed(config.seed)
-    shape = bert_config(config, data, device)
+    shape = bert_config(config, data, device, origin)
     model = Bert(shape)
     special = data.manifest.special
     pinned = [number for number in (special.sep, special.mask, special.unk) if number is not None]
@@ -121,7 +136,7 @@ def build_objective(
     unigram[: len(data.unigram)] = torch.from_numpy(data.unigram.copy())
     if config.init_from is None:
         set_starting_values(model, config.model.starting_values, unigram)
-    else:
+    elif origin is None:
         load_hf_state(model, read_hf_weights(Path(config.init_from)), config.init_from)
     objective = Objective(model, config.method, config.dropping, config.consistency, tiers, unigram)
     return objective.to(device)

@@ -28,6 +28,7 @@ class Stepper:
         micro: sequences at a time, or null: as many as fit.
         grad_clip: largest gradient norm, or null.
         seed: of the dropout.
+        compiled: run the forward call through torch.compile.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Stepper:
         self.micro = micro
         self.grad_clip = grad_clip
         self.seed = seed
+        self.halved = False  # the micro-batch, since the last checkpoint
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._forward: nn.Module = torch.compile(objective) if compiled else objective  # type: ignore[assignment]
 
@@ -64,12 +66,16 @@ class Stepper:
             norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         else:
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.grad_clip)
-        for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
+        # With loss scaling a step may overflow: then no optimizer steps, and no importance is learned from it. The
+        # scaler decides for each optimizer alone, and clipping has spread a NaN over all gradients by now.
+        if not self.scaler.is_enabled() or bool(norm.isfinite()):
+            for optimizer in self.optimizers:
+                self.scaler.step(optimizer)
+            self._learned()
+        else:
+            self._forget()
         self.scaler.update()
         self.objective.zero_grad(set_to_none=True)
-        if self.objective.keep_rule is not None:
-            self.objective.keep_rule.update()
         return {**sums, "grad_norm": norm}
 
     def _accumulate_in_memory(self, batch: Batch, step: int, consistent: bool) -> StepResult:
@@ -90,10 +96,18 @@ class Stepper:
             self.micro = micro // 2
             say(f"Memory ran out with {micro} sequences at a time: going on with {self.micro} (batch.micro).")
             self.objective.zero_grad(set_to_none=True)
-            if self.objective.keep_rule is not None:
-                self.objective.keep_rule.forget()
+            self._forget()
+            self.halved = True
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _learned(self) -> None:
+        if self.objective.keep_rule is not None:
+            self.objective.keep_rule.update()
+
+    def _forget(self) -> None:
+        if self.objective.keep_rule is not None:
+            self.objective.keep_rule.forget()
 
     def _first_micro(self, batch: Batch) -> int:
         if self.device.type == "cpu":

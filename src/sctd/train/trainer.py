@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import signal
 import sys
 import time
@@ -19,19 +20,21 @@ from sctd.console import progress_bar, say
 from sctd.files import sha256_file
 from sctd.method.interval import is_consistency_step
 from sctd.method.keep_rules import ImportanceRule
+from sctd.method.objectives import Objective
 from sctd.tokens.prepared import PreparedData
 from sctd.train.budget import seconds_a_step, steps_in
 from sctd.train.checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint
 from sctd.train.device import choose_device, choose_precision
 from sctd.train.evaluate import evaluate
-from sctd.train.health import plateau_warning, refuse_not_finite
+from sctd.train.health import not_finite, plateau_warning
 from sctd.train.metrics import Averages, RunLog
 from sctd.train.optimizer import build_optimizers, peak_lr
 from sctd.train.schedule import lr_factor, warmup_steps
-from sctd.train.setup import build_objective, read_vocabulary
+from sctd.train.setup import ORIGIN, build_objective, read_vocabulary
 from sctd.train.step import Stepper, StepResult
 
 EVAL_BATCH = 32
+FEW_STEPS = 100
 
 
 class Interrupted(KeyboardInterrupt):
@@ -60,21 +63,30 @@ class Trainer:
         self.config = config
         self.state = checkpoint[1] if checkpoint else TrainState()
         self.device = choose_device(config.device)
+        lr_factor(1, 1, config.schedule)  # names an unknown schedule now
         self.vocabulary = read_vocabulary(data)
-        self.objective = build_objective(config, data, self.vocabulary, self.device)
+        origin = run / ORIGIN if checkpoint else None
+        self.objective = build_objective(config, data, self.vocabulary, self.device, origin)
         self.interval = config.consistency.interval if config.method == "sctd" else None
         self.lr = peak_lr(config.optimizer, config.init_from is not None)
         self.batches = TrainingBatches(data.train, self.vocabulary, config.masking, config.batch.size, config.seed)
-        self.eval_pairs = list(evaluation_batches(data.validation, self.vocabulary, config.eval.sequences, EVAL_BATCH))
         choices = self.state.choices
+        micro = choices.get("micro") or config.batch.micro
+        self.eval_pairs = list(
+            evaluation_batches(
+                data.validation, self.vocabulary, config.eval.sequences, min(EVAL_BATCH, micro or EVAL_BATCH)
+            )
+        )
         self.precision, reason = choose_precision(choices.get("precision", config.precision), self.device)
-        self.stepper = self._stepper(self.objective, choices.get("micro") or config.batch.micro)
+        self.fingerprint = data_fingerprint(data)
+        self.stepper = self._stepper(self.objective, micro)
         if checkpoint:
             load_checkpoint(checkpoint[0], self.objective.model, self.objective.keep_rule, self.stepper.optimizers)
             self.stepper.scaler.load_state_dict(self.state.scaler)
         parameters = sum(p.numel() for p in self.objective.model.parameters())
+        why = "as before" if checkpoint else reason
         say(
-            f"{config.method}: {parameters:,} parameters, {self.device.type}, {self.precision} ({reason}), "
+            f"{config.method}: {parameters:,} parameters, {self.device.type}, {self.precision} ({why}), "
             f"{self.objective.model.config.attention} attention."
         )
         self.steps = choices["steps"] if choices else self._decide_steps()
@@ -87,7 +99,7 @@ class Trainer:
         self._stop: signal.Signals | None = None
         self._warned = False
 
-    def _stepper(self, objective: Any, micro: int | None) -> Stepper:
+    def _stepper(self, objective: Objective, micro: int | None) -> Stepper:
         config = self.config
         optimizers = build_optimizers(objective.model, config.optimizer, self.lr)
         return Stepper(
@@ -108,16 +120,21 @@ class Trainer:
             return schedule.steps
         say("Measuring the step time, to turn the budget into a number of steps ...")
         scratch = self._stepper(copy.deepcopy(self.objective), self.stepper.micro)
-        number = iter(range(1, 1_000_000))
+        batch = self.batches.at(1)
 
         def run_step(consistent: bool) -> None:
-            step = next(number)
-            result = scratch.run(self.batches.at(step), step, 0.0, consistent)
+            result = scratch.run(batch, 1, 0.0, consistent)
             float(result["grad_norm"])  # type: ignore[arg-type]  # waits for the device
 
         seconds = seconds_a_step(run_step, self.interval)
         steps = min(steps_in(schedule.minutes, seconds), schedule.steps or sys.maxsize)
+        self.stepper.micro = scratch.micro
         say(f"{seconds * 1000:,.0f} ms a step: {steps:,} steps in {schedule.minutes:g} minutes of training.")
+        if steps < FEW_STEPS:
+            say(
+                f"{steps} steps are too few to learn from: give more schedule.minutes, a smaller batch.size or a "
+                "smaller model, or wait until the machine has nothing else to do."
+            )
         return steps
 
     def train(self) -> dict[str, float]:
@@ -143,7 +160,7 @@ class Trainer:
                 state.global_step, state.tokens = step, state.tokens + tokens_a_step
                 averages.add(result)
                 due = {name: step % every == 0 or step == self.steps for name, every in self.every.items()}
-                due["checkpoint"] |= self._stop is not None
+                due["checkpoint"] |= self._stop is not None or self.stepper.halved
                 if any(due.values()) or self.device.type == "cpu":
                     self._check_finite(step, result, lr)  # reads the loss, so waits for the device
                 state.seconds, since = state.seconds + time.perf_counter() - since, time.perf_counter()
@@ -194,7 +211,8 @@ class Trainer:
             "device": self.device.type,
             "attention": self.objective.model.config.attention,
         }
-        self.state.data = data_fingerprint(self.data)
+        self.state.data = self.fingerprint
+        self.stepper.halved = False
         self.state.scaler = self.stepper.scaler.state_dict()
         return save_checkpoint(
             self.run,
@@ -216,9 +234,11 @@ class Trainer:
         loss, norm = result["loss_total"], result["grad_norm"]
         assert loss is not None
         assert norm is not None
+        if math.isfinite(float(loss)) and (self.precision == "fp16" or math.isfinite(float(norm))):
+            return  # with fp16, an infinite gradient only means that the loss scale is being lowered
         saved = list_checkpoints(self.run)
         last = f"the last checkpoint is {saved[0].name}" if saved else "there is no checkpoint yet"
-        refuse_not_finite(step, float(loss), float(norm), lr, self.precision, last)
+        raise not_finite(step, float(loss), float(norm), lr, self.precision, last)
 
     def _warn_plateau(self, step: int, warmup: int, figures: dict[str, float], line: dict[str, Any]) -> None:
         warning = plateau_warning(step, self.steps, warmup, figures["eval_loss_mask"], self.unigram_loss)
