@@ -436,9 +436,7 @@ def test_a_continued_run_is_resumed_without_the_folder_it_began_from(tmp_path, d
     pretrain(str(data), str(first), config(schedule__steps=2))
     with pytest.raises(UserError, match=r"model\.num_layers is set, but with init_from"):
         pretrain(str(data), str(run), config(schedule__steps=4, init_from=str(first / "model")))
-    pretrain(
-        str(data), str(run), continued(first / "model", schedule__steps=4, checkpoint__every=2)
-    )
+    pretrain(str(data), str(run), continued(first / "model", schedule__steps=4, checkpoint__every=2))
     whole = weights(run)
     shutil.rmtree(list_checkpoints(run)[0])
     shutil.rmtree(first)
