@@ -260,6 +260,7 @@ SHAPES = {
     "cpu-6x256": (6, 256, 4),
     "paper/hou-base": (12, 768, 12),
     "paper/sctd-large": (24, 1024, 16),
+    "continue": (4, 256, 4),  # of a run without --init-from
     "default": (4, 256, 4),
 }
 
