@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from sctd.errors import UserError
 from sctd.files import sha256_file, whole_folder, write_json
+from sctd.train.setup import ORIGIN
 
 if TYPE_CHECKING:
     from sctd.model.bert import BertConfig
     from sctd.tokens.manifest import Manifest
     from sctd.tokens.prepared import PreparedData
-
-ORIGIN = "origin"
 
 
 @dataclass(frozen=True)
