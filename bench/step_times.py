@@ -36,7 +36,14 @@ def stepper(config: PretrainConfig, data: PreparedData) -> Stepper:
     optimizers = build_optimizers(objective.model, config.optimizer, peak_lr(config.optimizer, False))
     precision = choose_precision(config.precision, device)[0]
     return Stepper(
-        objective, optimizers, precision, device, config.batch.micro, config.optimizer.grad_clip, config.seed
+        objective,
+        optimizers,
+        precision,
+        device,
+        config.batch.micro,
+        config.optimizer.grad_clip,
+        config.seed,
+        config.compile,
     )
 
 
@@ -46,9 +53,11 @@ def main() -> None:
     parser.add_argument("--config", default="cpu-6x256")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--compile", action="store_true", help="as --compile true of sctd pretrain")
     given = parser.parse_args()
 
     base = build_config(load_recipe(given.config))
+    base.compile = base.compile or given.compile
     data = load_prepared(given.data)
     batches = TrainingBatches(data.train, read_vocabulary(data), base.masking, base.batch.size, base.seed)
     dense, drop = (stepper(replace(base, method=method), data) for method in ("dense", "drop"))
@@ -71,6 +80,8 @@ def main() -> None:
     ]
     report = {
         "config": given.config,
+        "precision": dense.precision,
+        "compile": base.compile,
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from sctd.tokens.manifest import (
     folder_sha256,
 )
 from sctd.tokens.shards import ShardWriter, count_ids, entropy
+
+if TYPE_CHECKING:
+    from sctd.scores.encoder import Encoder
 
 SPECIAL = SpecialIds(cls=2, sep=3, mask=4, pad=0, unk=1)
 NAMES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -103,6 +107,11 @@ def vocabulary(vocab_size: int) -> list[str]:
     return out
 
 
+def words(count: int, vocab_size: int = 200) -> list[str]:
+    """Whole words of the tiny vocabulary, each one token."""
+    return [word for word in vocabulary(vocab_size)[len(NAMES) :] if not word.startswith("##")][:count]
+
+
 def write_tokenizer(folder: Path, vocab_size: int) -> None:
     """A BERT WordPiece tokenizer folder that AutoTokenizer loads, written without importing transformers."""
     from tokenizers import AddedToken, Tokenizer
@@ -123,8 +132,35 @@ def write_tokenizer(folder: Path, vocab_size: int) -> None:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", SPECIAL.cls), ("[SEP]", SPECIAL.sep)],
     )
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), NAMES, strict=True))
     config = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512, **names}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def tiny_encoder(folder: Path, *, max_length: int = 32, token_types: int = 2, vocab_size: int = 200) -> Encoder:
+    """A random BERT of 2 layers of 32 in `folder`, a Hugging Face folder with the tiny tokenizer, as an Encoder."""
+    import torch
+    from transformers import BertConfig, BertForMaskedLM
+
+    from sctd.hf.load import TRAINED_ON
+    from sctd.scores.encoder import load_encoder
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=max_length,
+    )
+    setattr(config, TRAINED_ON, {"seq_len": max_length, "token_types": token_types})
+    model = BertForMaskedLM(config)
+    with torch.no_grad():  # larger weights than the usual, so that differences show
+        for parameter in model.parameters():
+            parameter.mul_(5)
+    write_tokenizer(folder, vocab_size)
+    model.save_pretrained(folder)
+    return load_encoder(folder, device="cpu", precision="fp32")

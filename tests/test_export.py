@@ -47,7 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     config.batch.size = 4
     trainer = Trainer(run, data, config)
-    write_origin(run, data, trainer.objective.model.config)
+    write_origin(run, data, trainer.objective.model.config, trainer.config.init_from)
     write_json(run / "environment.json", environment(trainer.device))
     write_json(run / "baselines.json", {"unigram": 4.567, "bigram": 3.456, "bigram_both_sides": 2.345})
     trainer.train()
@@ -322,7 +322,7 @@ def test_fill_refuses_what_is_no_model(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no config\.json"):
         fill(str(tmp_path), "[MASK]")
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="is no masked language model"):
+    with pytest.raises(UserError, match="has no tokenizer"):
         fill(str(tmp_path), "[MASK]")
     with pytest.raises(UserError, match="--top-k is 0"):
         fill(str(exported), "[MASK]", top_k=0)

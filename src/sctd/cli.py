@@ -42,6 +42,8 @@ VERBS = {
     "pretrain": Verb("sctd.pretrain:pretrain", "a data folder to a model", bare={"resume": "auto"}),
     "export": Verb("sctd.hf.export:export", "a run to a Hugging Face folder", ("run",)),
     "fill": Verb("sctd.hf.fill:fill", "what a model puts in the place of [MASK]", ("model", "text")),
+    "evaluate": Verb("sctd.scores.evaluate:evaluate", "fine-tune on downstream tasks and score", ("model",)),
+    "overlap": Verb("sctd.scores.overlap:overlap", "evaluation text that stands in the pretraining text"),
     "recipes": Verb("sctd.recipe:recipes", "the recipes that ship with sctd"),
 }
 

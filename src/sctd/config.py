@@ -226,7 +226,7 @@ class PretrainConfig:
             learning).
         seed: of the weights, the batch order, the masking and the dropout.
         precision: `fp32`, `bf16` or `fp16` (autocast, with loss scaling) or `auto`: bf16 where the device multiplies
-            it fast (CUDA, a CPU with AMX), else fp16 on CUDA and fp32 on CPU and MPS.
+            it fast (CUDA; a CPU where a short measurement says so), else fp16 on CUDA and fp32 on CPU and MPS.
         device: `auto` (cuda, else mps, else cpu), `cpu`, `cuda` or `mps`.
         compile: compile the model with torch.compile (CPU needs a C++ compiler).
         init_from: folder of a Hugging Face BERT to continue from, with its tokenizer; null: start from scratch.

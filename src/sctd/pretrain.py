@@ -62,7 +62,7 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
         run.mkdir(parents=True, exist_ok=True)
     if checkpoint is None:
         _describe(run, config, trainer)
-        write_origin(run, prepared, trainer.objective.model.config)
+        write_origin(run, prepared, trainer.objective.model.config, config.init_from)
     trainer.unigram_loss = _baselines(run, prepared, trainer)
     try:
         figures = trainer.train()

@@ -37,12 +37,10 @@ def export(run: str, out: str) -> None:
     if not source.is_dir():
         raise UserError(f"{source} is not a folder: give the folder of a run that sctd pretrain wrote.")
 
-    from safetensors.torch import save_file
-
     from sctd.hf.card import model_card
     from sctd.hf.origin import read_origin
     from sctd.model.bert import Bert
-    from sctd.model.hf import from_hf_config, to_hf_state
+    from sctd.model.hf import from_hf_config
     from sctd.train.checkpoint import list_checkpoints, load_tensors, newest_checkpoint
 
     if not list_checkpoints(source):
@@ -55,24 +53,44 @@ def export(run: str, out: str) -> None:
     model = Bert(from_hf_config(origin.config, attention="eager"))
     model.load_state_dict(load_tensors(checkpoint, "model.safetensors"))
     with whole_folder(target) as folder:
-        shutil.copytree(origin.tokenizer, folder, dirs_exist_ok=True)
-        mask_token = _fit_tokenizer(folder, origin.config["max_position_embeddings"])
-        write_json(folder / "config.json", origin.config)
-        with disk_errors(target):
-            # "format" is what transformers asks a file for before it loads it
-            save_file(
-                {name: tensor.contiguous() for name, tensor in to_hf_state(model).items()},
-                folder / "model.safetensors",
-                metadata={"format": "pt"},
-            )
-            # safetensors lets nobody but the owner read its files
-            shutil.copymode(folder / "config.json", folder / "model.safetensors")
+        mask_token = write_model(folder, model, origin.config, origin.tokenizer)
         write_text(folder / "README.md", model_card(source, state, origin, mask_token))
         difference = compare(model, folder)
     say(
         f"Written to {target}: step {state.global_step:,} of {state.choices['steps']:,}. Loaded with Hugging Face, "
         f"its logits differ from ours by {difference:.1e} at most (float32, with padding too)."
     )
+
+
+def write_model(folder: Path, model: Bert, config: dict[str, Any], tokenizer: Path) -> str:
+    """Write config.json, model.safetensors and the tokenizer into a folder that is there.
+
+    Args:
+        folder: where to.
+        model: the weights.
+        config: what config.json states.
+        tokenizer: folder of the tokenizer.
+
+    Returns:
+        The tokenizer's mask token.
+    """
+    from safetensors.torch import save_file
+
+    from sctd.model.hf import to_hf_state
+
+    shutil.copytree(tokenizer, folder, dirs_exist_ok=True)
+    mask_token = _fit_tokenizer(folder, config["max_position_embeddings"])
+    write_json(folder / "config.json", config)
+    with disk_errors(folder):
+        # "format" is what transformers asks a file for before it loads it
+        save_file(
+            {name: tensor.contiguous() for name, tensor in to_hf_state(model).items()},
+            folder / "model.safetensors",
+            metadata={"format": "pt"},
+        )
+        # safetensors lets nobody but the owner read its files
+        shutil.copymode(folder / "config.json", folder / "model.safetensors")
+    return mask_token
 
 
 def _for_fine_tuning(config: dict[str, Any]) -> dict[str, Any]:

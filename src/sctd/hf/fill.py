@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sctd.errors import UserError
+from sctd.hf.load import load_network, load_tokenizer, model_folder
 
 
 def fill(model: str, text: str, top_k: int = 5) -> None:
@@ -21,7 +22,7 @@ def fill(model: str, text: str, top_k: int = 5) -> None:
     """
     if top_k < 1:
         raise UserError(f"--top-k is {top_k}; it must be 1 or more.")
-    tokenizer, network = load_masked_lm(Path(model))
+    tokenizer, network = load_masked_lm(model)
     found = fillings(tokenizer, network, text, top_k)
     for number, words in enumerate(found, start=1):
         if len(found) > 1:
@@ -57,28 +58,11 @@ def fillings(tokenizer: Any, network: Any, text: str, top_k: int) -> list[list[t
     ]
 
 
-def load_masked_lm(folder: Path) -> tuple[Any, Any]:
-    """(tokenizer, model) of a Hugging Face folder, or of a run's RUN/model."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: give a Hugging Face model folder or a run of sctd pretrain.")
-    if not (folder / "config.json").exists():
-        if (folder / "model" / "config.json").exists():
-            folder = folder / "model"
-        elif (folder / "checkpoints").is_dir():
-            raise UserError(f"{folder} is a run without a model yet: sctd export {folder} --out FOLDER writes one.")
-        else:
-            raise UserError(f"{folder} has no config.json: give a Hugging Face model folder or a run of sctd pretrain.")
-
-    from transformers import AutoModelForMaskedLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # of loading the weights
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        network = AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eval()
-    except Exception as error:  # transformers raises whatever its parsers raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{folder} is no masked language model that transformers can load ({reason}).") from error
+def load_masked_lm(model: str | Path) -> tuple[Any, Any]:
+    """(tokenizer, model) of a Hugging Face folder, of a run's RUN/model, or of `hf:NAME`."""
+    folder = model_folder(model)
+    tokenizer = load_tokenizer(folder)
+    network = load_network(folder, "AutoModelForMaskedLM")
     if tokenizer.mask_token_id is None:
         raise UserError(f"{folder}: its tokenizer has no mask token; give a masked language model.")
     return tokenizer, network

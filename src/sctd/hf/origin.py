@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sctd.errors import UserError
 from sctd.files import sha256_file, whole_folder, write_json
+from sctd.hf.load import TRAINED_ON
 from sctd.train.setup import ORIGIN
 
 if TYPE_CHECKING:
@@ -35,12 +36,18 @@ class Origin:
     tokenizer: Path
 
 
-def write_origin(run: Path, data: PreparedData, config: BertConfig) -> None:
-    """Write RUN/origin, whole or not at all."""
-    from sctd.model.hf import to_hf_config
+def write_origin(run: Path, data: PreparedData, config: BertConfig, init_from: str | None) -> None:
+    """Write RUN/origin, whole or not at all; init_from is the folder that the model was continued from."""
+    from sctd.model.hf import read_hf_config, to_hf_config
 
+    # sequences are packed and never paired, so token type 0 is all that is trained
+    trained_on = {"seq_len": data.manifest.seq_len, "token_types": 1}
+    if init_from is not None:
+        able = {"seq_len": config.max_position_embeddings, "token_types": config.type_vocab_size}
+        before = read_hf_config(Path(init_from)).get(TRAINED_ON, able)
+        trained_on = {name: max(number, before[name]) for name, number in trained_on.items()}
     with whole_folder(run / ORIGIN) as folder:
-        write_json(folder / "config.json", to_hf_config(config))
+        write_json(folder / "config.json", to_hf_config(config) | {TRAINED_ON: trained_on})
         shutil.copyfile(data.path / "manifest.json", folder / "manifest.json")
         shutil.copytree(data.tokenizer_dir, folder / "tokenizer")
 

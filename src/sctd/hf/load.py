@@ -1,0 +1,107 @@
+"""Hugging Face folders by what a user calls them: a folder, a run that is finished, or `hf:NAME` on the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sctd.errors import UserError
+
+HUB = "hf:"
+# key of config.json in which an export says what the model has read: {"seq_len": S, "token_types": 1 or 2}
+TRAINED_ON = "sctd_trained_on"
+
+
+def model_folder(model: str | Path) -> Path:
+    """The folder with config.json that MODEL means: itself, a run's RUN/model, or a download of `hf:NAME`.
+
+    Raises UserError where there is none.
+    """
+    if str(model).startswith(HUB):
+        return _from_hub(str(model).removeprefix(HUB))
+    folder = Path(model)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give a Hugging Face model folder or a run of sctd pretrain.")
+    if (folder / "config.json").exists():
+        return folder
+    if (folder / "model" / "config.json").exists():
+        return folder / "model"
+    if (folder / "checkpoints").is_dir():
+        raise UserError(f"{folder} is a run without a model yet: sctd export {folder} --out FOLDER writes one.")
+    raise UserError(f"{folder} has no config.json: give a Hugging Face model folder or a run of sctd pretrain.")
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, ignore_patterns=["*.h5", "*.onnx", "*.msgpack", "*.ot", "*.tflite"]))
+    except Exception as error:  # the hub's library raises its own errors, its network library's and OSError
+        raise UserError(
+            f"hf:{name} cannot be had from the Hugging Face hub ({first_line(error)}): check the name and the "
+            "connection, or give a local folder."
+        ) from error
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder; UserError where transformers finds none."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises whatever its parsers raise
+        raise UserError(
+            f"{folder} has no tokenizer that transformers can load ({first_line(error)}): put the model's own "
+            "tokenizer files into it."
+        ) from error
+    if not len(tokenizer) > len(tokenizer.all_special_ids):
+        # without vocabulary files, transformers makes one that knows the special tokens alone
+        raise UserError(f"{folder} has no tokenizer files: put the model's own tokenizer files into it.")
+    return tokenizer
+
+
+def load_network(folder: Path, kind: str, **settings: Any) -> Any:
+    """A transformers model in float32, on the CPU, in evaluation mode.
+
+    Args:
+        folder: with config.json and weights.
+        kind: the class that loads it, such as AutoModelForMaskedLM.
+        settings: passed on (num_labels, ...).
+    """
+    import torch
+    import transformers
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # of loading the weights
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # that a new head has new weights is what fine-tuning means
+    try:
+        network = getattr(transformers, kind).from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32, **settings
+        )
+    except Exception as error:
+        raise UserError(
+            f"{folder} is no model that transformers' {kind} can load ({first_line(error)}): give the folder of an "
+            "encoder, such as BERT."
+        ) from error
+    finally:
+        logging.set_verbosity(level)
+    return network.eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json as it stands; UserError where it is not readable."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({first_line(error)}); give a whole Hugging Face folder.") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} holds no JSON object; give a whole Hugging Face folder.")
+    return config
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

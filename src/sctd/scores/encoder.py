@@ -1,0 +1,113 @@
+"""The encoder under test: any Hugging Face folder, its tokenizer, and what it was trained to read."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sctd.errors import UserError
+from sctd.files import sha256_file
+from sctd.hf.load import TRAINED_ON, load_network, load_tokenizer, model_folder, read_config
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A folder's encoder, with all that scoring must know of it. Networks are loaded anew by `network`.
+
+    Args:
+        folder: the Hugging Face folder.
+        tokenizer: its tokenizer.
+        config: its config.json.
+        max_length: tokens that a sequence may have: what it was trained on where that is known, else what it can read.
+        token_types: token types that were trained, 1 or 2; with 1, pairs use type 0 throughout.
+        device: where networks go.
+        precision: fp32, bf16 or fp16, of the autocast.
+    """
+
+    folder: Path
+    tokenizer: Any
+    config: dict[str, Any]
+    max_length: int
+    token_types: int
+    device: torch.device
+    precision: str
+
+    @property
+    def num_layers(self) -> int:
+        """Transformer layers."""
+        return int(self.config["num_hidden_layers"])
+
+    @property
+    def hidden_size(self) -> int:
+        """H."""
+        return int(self.config["hidden_size"])
+
+    def fingerprint(self) -> str:
+        """SHA-256 of weights, config and tokenizer: what results belong to."""
+        names = sorted({*self.folder.glob("*.safetensors"), *self.folder.glob("*.bin"), *self.folder.glob("*.json")})
+        vocabularies = [self.folder / name for name in ("vocab.txt", "merges.txt") if (self.folder / name).exists()]
+        return hashlib.sha256("".join(map(sha256_file, [*names, *vocabularies])).encode()).hexdigest()
+
+    def network(self, kind: str = "AutoModel", **settings: Any) -> Any:
+        """A fresh copy of the weights under a transformers class, on the device, in evaluation mode."""
+        return load_network(self.folder, kind, **settings).to(self.device)
+
+    def random_network(self, seed: int, kind: str = "AutoModel", **settings: Any) -> Any:
+        """The same shape with random weights, a function of the seed: the baseline of an encoder that read nothing."""
+        import torch
+        import transformers
+
+        config = transformers.AutoConfig.from_pretrained(self.folder, **settings)
+        torch.manual_seed(seed)
+        return getattr(transformers, kind).from_config(config).to(self.device).eval()
+
+    def encode(self, first: list[str], second: list[str] | None = None, **settings: Any) -> Any:
+        """Tokenise texts or pairs, cut to max_length (of pairs, the longer side is cut); lists of ids, not padded."""
+        given: dict[str, Any] = {"truncation": True, "max_length": self.max_length, **settings}
+        encoded = self.tokenizer(first, second, **given) if second is not None else self.tokenizer(first, **given)
+        if self.token_types < 2 and "token_type_ids" in encoded:
+            encoded["token_type_ids"] = [[0] * len(ids) for ids in encoded["token_type_ids"]]
+        return encoded
+
+
+def load_encoder(model: str | Path, device: str = "auto", precision: str = "auto") -> Encoder:
+    """Read a folder, a finished run or `hf:NAME`.
+
+    Raises:
+        UserError: no such model, no tokenizer, or not an encoder.
+    """
+    folder = model_folder(model)
+    config = read_config(folder)
+    missing = [name for name in ("num_hidden_layers", "hidden_size", "vocab_size") if not _whole(config.get(name))]
+    if missing:
+        raise UserError(f"{folder / 'config.json'} has no {missing[0]}: give the folder of an encoder, such as BERT.")
+    if config.get("is_decoder") or any("CausalLM" in str(n) for n in config.get("architectures") or []):
+        raise UserError(f"{folder} is a decoder ({config['architectures'][0]}): give the folder of an encoder.")
+    tokenizer = load_tokenizer(folder)
+
+    from sctd.train.device import choose_device, choose_precision
+
+    chosen = choose_device(device)
+    trained_on = config.get(TRAINED_ON)
+    trained_on = trained_on if isinstance(trained_on, dict) else {}
+    longest = min(trained_on.get("seq_len") or config.get("max_position_embeddings") or 512, tokenizer.model_max_length)
+    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
+        longest = min(longest, config["max_position_embeddings"] - 2)  # its positions begin after the padding's
+    return Encoder(
+        folder=folder,
+        tokenizer=tokenizer,
+        config=config,
+        max_length=int(longest),
+        token_types=int(trained_on.get("token_types") or config.get("type_vocab_size") or 1),
+        device=chosen,
+        precision=choose_precision(precision, chosen)[0],
+    )
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

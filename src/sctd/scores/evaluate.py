@@ -1,0 +1,149 @@
+"""The verb `evaluate`: fine-tune an encoder on downstream tasks and score it, beside what less than it would reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sctd.errors import UserError
+
+if TYPE_CHECKING:
+    from sctd.scores.jobs import Job, LoadedTask
+    from sctd.scores.tasks.task import Task
+
+
+def evaluate(
+    model: str,
+    tasks: list[str],
+    out: str,
+    data: str | None = None,
+    seeds: int = 3,
+    budget: Literal["full", "quick"] = "full",
+    baselines: bool = True,
+    without: str | None = None,
+    lr: float | None = None,
+    epochs: int | None = None,
+    batch_size: int = 32,
+    max_length: int | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+) -> dict[str, Any]:
+    """Fine-tune an encoder on downstream tasks and score it.
+
+    Writes OUT: results.json, results.md, and a file for each finished (task, seed) under runs/. The same command goes
+    on where it was stopped; run at the same time by several processes, one for each GPU, they share the work.
+
+    Args:
+        model: a Hugging Face folder with an encoder and its tokenizer, a finished run of `sctd pretrain`, or `hf:NAME`.
+        tasks: names of tasks, or glue, superglue, paper (twelve of them) or all (sixteen).
+        out: folder of the results; finished ones in it are not made again.
+        data: folder with a folder for each task, in the official file forms; null: from the Hugging Face hub.
+        seeds: fine-tuning runs of each task, with the seeds 1, 2, ...
+        budget: `full`, or `quick`: 2,000 examples and 3 epochs a task, scored on 1,000: for a small machine, and not
+            to be compared with published figures.
+        baselines: also score the majority label, a bag of words, and an encoder of the same shape with random
+            weights (with seed 1).
+        without: a file that `sctd overlap` wrote: also report scores without the examples that it flags.
+        lr: peak learning rate; null: 3e-5 at a hidden size of 768, more for narrower encoders.
+        epochs: passes over the training examples; null: the task's published number.
+        batch_size: examples a step.
+        max_length: longest sequence in tokens; null: the task's, or what the model was trained on where that is less.
+        device: `auto` (cuda, else mps, else cpu), `cpu`, `cuda` or `mps`.
+        precision: `fp32`, `bf16`, `fp16` or `auto`.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        UserError: a model, task folder or setting that cannot be used; results already there stay.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds is {seeds}; it must be 1 or more.")
+    for name, number in (
+        ("--lr", lr),
+        ("--epochs", epochs),
+        ("--batch-size", batch_size),
+        ("--max-length", max_length),
+    ):
+        if number is not None and not number > 0:
+            raise UserError(f"{name} is {number}; it must be above 0.")
+
+    from sctd.scores.extras import check_installed
+    from sctd.scores.tasks.table import choose_tasks
+
+    check_installed("sklearn", "accelerate", extra="evaluate")
+    chosen = choose_tasks(tasks)
+
+    from sctd.console import say
+    from sctd.scores.encoder import load_encoder
+    from sctd.scores.flagged import read_flagged
+    from sctd.scores.jobs import claim, load_task, open_results
+    from sctd.scores.results import collect, write_results
+    from sctd.scores.tables import print_results
+
+    encoder = load_encoder(model, device, precision)
+    flagged = None if without is None else read_flagged(Path(without))
+    settings = {
+        "budget": budget,
+        "lr": lr,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "max_length": max_length,
+        "precision": encoder.precision,
+    }
+    # all data is read before the first run, so that a broken file ends the command now and not at night
+    loaded = [load_task(task, data, budget) for task in chosen]
+    folder = open_results(Path(out), encoder, settings)
+    say(
+        f"{encoder.folder}: {encoder.num_layers} layers of {encoder.hidden_size}, sequences of up to "
+        f"{encoder.max_length} tokens, {encoder.device.type}, {encoder.precision}."
+    )
+    jobs = _jobs(chosen, seeds, baselines)
+    busy = 0
+    for number, job in enumerate(jobs, start=1):
+        with claim(folder, job) as mine:
+            if mine:
+                _run(job, loaded[chosen.index(job.task)], encoder, settings, folder, f"{number}/{len(jobs)}")
+            elif mine is None:
+                busy += 1
+    results = collect(folder, loaded, encoder, settings, flagged)
+    write_results(folder, results)
+    print_results(results)
+    if busy:
+        say(f"{busy} of {len(jobs)} runs are under way in other processes: the same command later shows all.")
+    return results
+
+
+def _jobs(chosen: list[Task], seeds: int, baselines: bool) -> list[Job]:
+    """All runs, the cheap ones of a task first."""
+    from sctd.scores.jobs import Job
+
+    jobs = []
+    for task in chosen:
+        if baselines:
+            jobs += [Job(task, "majority", 1), Job(task, "bag-of-words", 1), Job(task, "random-init", 1)]
+        jobs += [Job(task, "model", seed) for seed in range(1, seeds + 1)]
+    return jobs
+
+
+def _run(job: Job, loaded: LoadedTask, encoder: Any, settings: dict[str, Any], folder: Path, count: str) -> None:
+    from sctd.console import progress_bar
+    from sctd.scores.jobs import run_job, write_job
+
+    with progress_bar() as bar:
+        line = bar.add_task(f"{count} {job.task.title} {job.arm} seed {job.seed}", total=None, note="")
+        begin = bar.get_time()
+        done = 0
+
+        def advance(examples: int) -> None:
+            nonlocal done
+            done += examples
+            seconds = max(bar.get_time() - begin, 1e-9)
+            bar.update(line, advance=examples, note=f"{done / seconds:,.0f} examples/s")
+
+        def total(examples: int) -> None:
+            bar.update(line, total=examples)
+
+        progress: tuple[Callable[[int], None], Callable[[int], None]] = (total, advance)
+        write_job(folder, job, run_job(job, loaded, encoder, settings, *progress))

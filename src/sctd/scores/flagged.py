@@ -1,0 +1,25 @@
+"""What `sctd overlap` flagged, as `sctd evaluate --without` reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from sctd.errors import UserError
+
+Flagged = Mapping[str, Mapping[str, frozenset[str]]]  # task -> split -> ids of examples
+
+
+def read_flagged(path: Path) -> Flagged:
+    """The flagged examples of an overlap.json; UserError where it is none."""
+    try:
+        tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
+        return {
+            task: {split: frozenset(counts["flagged"]) for split, counts in splits.items()}
+            for task, splits in tasks.items()
+        }
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}; give the overlap.json of sctd overlap.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not what sctd overlap writes: give its overlap.json.") from error

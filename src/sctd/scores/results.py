@@ -1,0 +1,143 @@
+"""From finished runs to results.json: scores of each seed, their median and spread, baselines beside them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sctd.files import write_json, write_text
+from sctd.scores.flagged import Flagged
+from sctd.scores.jobs import ARMS, Job, LoadedTask, read_job
+from sctd.scores.metrics import score
+
+if TYPE_CHECKING:
+    from sctd.scores.encoder import Encoder
+
+
+def collect(
+    folder: Path,
+    loaded: Iterable[LoadedTask],
+    encoder: Encoder,
+    settings: dict[str, Any],
+    flagged: Flagged | None = None,
+) -> dict[str, Any]:
+    """Everything that is finished, as results.json holds it.
+
+    Returns:
+        `tasks`: name -> {title, metrics, notes, fine_tuning, arms: arm -> split -> {runs: [{seed, scores, seconds}],
+        median, min, max, std: metric -> value}}; `averages`: arm -> mean over the tasks of the median of the task's
+        main metric, over its splits; only for arms that have all tasks.
+    """
+    from sctd.train.environment import environment
+
+    tasks = {each.task.name: _task(folder, each, encoder, flagged) for each in loaded}
+    averages = {}
+    for arm in ARMS:
+        figures = [_main(task, arm) for task in tasks.values()]
+        if figures and None not in figures:
+            averages[arm] = statistics.fmean(f for f in figures if f is not None)
+    return {
+        "model": str(encoder.folder),
+        "fingerprint": encoder.fingerprint(),
+        "settings": settings | {"trained_length": encoder.max_length, "token_types": encoder.token_types},
+        "environment": environment(encoder.device),
+        "tasks": tasks,
+        "averages": averages,
+    }
+
+
+def _task(folder: Path, loaded: LoadedTask, encoder: Encoder, flagged: Flagged | None) -> dict[str, Any]:
+    task = loaded.task
+    entry: dict[str, Any] = {
+        "title": task.title,
+        "metrics": list(task.metrics),
+        "notes": list(loaded.notes),
+        "rows": {"train": len(loaded.train), **{split: len(rows) for split, rows in loaded.scored.items()}},
+        "arms": {},
+    }
+    for arm in ARMS:
+        done = [found for job in _finished(folder, task, arm) if (found := read_job(folder, job)) is not None]
+        if not done:
+            continue
+        if arm == "model":
+            entry["fine_tuning"] = done[0]["fine_tuning"]
+            entry["notes"] += _cut_notes(done[0], loaded, encoder)
+        entry["arms"][arm] = {split: _summary([_run(each, split) for each in done]) for split in loaded.scored}
+        if flagged is not None:
+            entry.setdefault("without_overlap", {})[arm] = {
+                split: _summary([_rescored(each, loaded, split, flagged) for each in done]) for split in loaded.scored
+            }
+    if flagged is not None:
+        removed = {split: len(_ids(flagged, task.name, split)) for split in loaded.scored}
+        entry["notes"] += [f"{split}: {number:,} flagged for overlap" for split, number in removed.items()]
+    return entry
+
+
+def _finished(folder: Path, task: Any, arm: Any) -> list[Job]:
+    """The jobs whose files are there, by seed."""
+    seeds = (int(path.stem.rpartition("-")[2]) for path in (folder / "runs" / task.name).glob(f"{arm}-*.json"))
+    return [Job(task, arm, seed) for seed in sorted(seeds)]
+
+
+def _run(found: dict[str, Any], split: str) -> dict[str, Any]:
+    return {"seed": found["seed"], "scores": found["splits"][split]["scores"], "seconds": found["seconds"]}
+
+
+def _ids(flagged: Flagged, task: str, split: str) -> frozenset[str]:
+    return flagged.get(task, {}).get(split, frozenset())
+
+
+def _rescored(found: dict[str, Any], loaded: LoadedTask, split: str, flagged: Flagged) -> dict[str, Any]:
+    """A run's scores without the flagged examples."""
+    out = _ids(flagged, loaded.task.name, split)
+    kept = [example for example in loaded.scored[split] if example.id not in out]
+    predictions = found["splits"][split]["predictions"]
+    scores = score(loaded.task, kept, [predictions[example.id] for example in kept]) if kept else {}
+    return {"seed": found["seed"], "scores": scores, "seconds": found["seconds"]}
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Runs with median, extremes and standard deviation (of the sample; 0 for one run) by metric."""
+    values = {name: [run["scores"][name] for run in runs] for name in runs[0]["scores"]}
+    return {
+        "runs": runs,
+        "median": {name: statistics.median(found) for name, found in values.items()},
+        "min": {name: min(found) for name, found in values.items()},
+        "max": {name: max(found) for name, found in values.items()},
+        "std": {name: statistics.stdev(found) if len(found) > 1 else 0.0 for name, found in values.items()},
+    }
+
+
+def _main(task: dict[str, Any], arm: str) -> float | None:
+    """A task's figure in the average: its first metric, mean over its splits."""
+    if arm not in task["arms"]:
+        return None
+    return statistics.fmean(split["median"][task["metrics"][0]] for split in task["arms"][arm].values())
+
+
+def _cut_notes(found: dict[str, Any], loaded: LoadedTask, encoder: Encoder) -> list[str]:
+    """What the network could not see of the examples."""
+    length = found["fine_tuning"]["max_length"]
+    notes = []
+    if loaded.task.kind == "span":
+        notes.append(f"windows of {length} tokens")
+    for split, number in found["cut"].items():
+        if number:
+            rows = len(loaded.train if split == "train" else loaded.scored[split])
+            what = "questions cut" if loaded.task.kind == "span" else f"cut at {length} tokens"
+            notes.append(f"{split}: {number:,} of {rows:,} {what}")
+    if encoder.token_types < 2 and encoder.config.get("type_vocab_size", 0) > 1 and loaded.task.kind != "span":
+        first = loaded.train[0]
+        if getattr(first, "second", None) is not None or loaded.task.kind == "choice":
+            notes.append("pairs in token type 0")
+    return notes
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """OUT/results.json and OUT/results.md."""
+    from sctd.scores.tables import markdown
+
+    write_json(folder / "results.json", results)
+    write_text(folder / "results.md", markdown(results))

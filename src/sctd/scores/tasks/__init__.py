@@ -1,0 +1,1 @@
+"""The downstream tasks: one table, one adapter a task, examples and metrics."""

@@ -1,0 +1,52 @@
+"""Rows to examples, for tasks that are a text or a pair with a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sctd.errors import UserError
+from sctd.scores.tasks.rows import field, label_field, text_field
+from sctd.scores.tasks.task import Row, Task, TextExample
+
+HIGHEST = 5.0  # of STS-B's scores
+
+
+def texts(
+    first: str, second: str | None = None, label: str = "label", *others: str
+) -> Callable[[Iterable[Row], Task], list[Any]]:
+    """A reader of the columns `first` and `second`, with the label in `label` or one of the others."""
+
+    def read(rows: Iterable[Row], task: Task) -> list[Any]:
+        examples = []
+        for number, row in enumerate(rows):
+            examples.append(
+                TextExample(
+                    id=str(number),
+                    first=text_field(row, (first,), empty_allowed=task.empty_allowed),
+                    second=None if second is None else text_field(row, (second,), empty_allowed=task.empty_allowed),
+                    label=_score(row, label)
+                    if task.kind == "score"
+                    else label_field(row, (label, *others), task.labels),
+                )
+            )
+        return examples
+
+    return read
+
+
+def reviews(rows: Iterable[Row], task: Task) -> list[Any]:
+    """IMDB's `text` and `label`; line breaks, which it writes as <br />, become spaces."""
+    plain = ((place, {**row, "text": str(row.get("text", "")).replace("<br />", " ")}) for place, row in rows)
+    return texts("text")(plain, task)
+
+
+def _score(row: Row, name: str) -> float:
+    value = field(row, (name, "label"))
+    try:
+        score = float(value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{row[0]}: the score {value!r} is no number; mend or remove the row.") from error
+    if not 0 <= score <= HIGHEST:
+        raise UserError(f"{row[0]}: the score {score:g} is not in [0, {HIGHEST:g}]; mend or remove the row.")
+    return score

@@ -1,0 +1,291 @@
+"""The verb `evaluate`: runs that are kept, shared, gone on with, and shown beside what less than a model reaches."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import tiny_encoder, words
+from sctd.cli import main
+from sctd.errors import UserError
+from sctd.scores import jobs
+from sctd.scores.evaluate import evaluate
+from sctd.scores.finetuning import default_lr, subset
+from sctd.scores.tasks.table import TASKS
+from sctd.scores.tasks.task import TextExample
+
+ALL_KINDS = ["sst2", "stsb", "copa", "wic", "squad_v2"]
+
+
+def lines(*rows: dict[str, Any]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Small tasks of every kind; of sst2 the first word tells the label."""
+    folder = tmp_path_factory.mktemp("tasks")
+    word = words(60)
+
+    def write(name: str, text: str) -> None:
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    for split, rows in (("train", 64), ("dev", 16)):
+        pairs = [(f"{word[i % 2]} {word[i % 7 + 2]} {word[i % 5 + 9]}", i % 2) for i in range(rows)]
+        write(f"sst2/{split}.tsv", "sentence\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in pairs))
+        scores = [(word[i % 9], word[(i * i) % 9], 5.0 * (i % 9 == (i * i) % 9)) for i in range(rows)]
+        write(f"stsb/{split}.tsv", "sentence1\tsentence2\tscore\n" + "".join(f"{a}\t{b}\t{s}\n" for a, b, s in scores))
+        choices = [(word[i % 9], word[i % 9], word[i % 9 + 9], i % 2) for i in range(rows // 4)]
+        write(
+            f"copa/{split}.jsonl",
+            lines(
+                *(
+                    {"premise": p, "choice1": c[0], "choice2": c[1], "question": "cause", "label": label}
+                    for p, right, wrong, label in choices
+                    for c in [(right, wrong) if label == 0 else (wrong, right)]
+                )
+            ),
+        )
+        row = {"word": word[0], "sentence1": word[0], "sentence2": word[0], "start1": 0, "start2": 0}
+        end = len(word[0])
+        write(
+            f"wic/{split}.jsonl",
+            lines(*(row | {"end1": end, "end2": end, "label": i % 2 == 0} for i in range(rows // 4))),
+        )
+        context = " ".join(word[:40])
+        questions = [
+            {
+                "id": f"{split}{i}",
+                "question": word[i],
+                "answers": [] if i % 2 else [{"text": word[i], "answer_start": context.index(word[i])}],
+                "is_impossible": bool(i % 2),
+            }
+            for i in range(rows // 4)
+        ]
+        write(
+            f"squad_v2/{split}.json", json.dumps({"data": [{"paragraphs": [{"context": context, "qas": questions}]}]})
+        )
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_encoder(tmp_path_factory.mktemp("model"), max_length=24).folder)
+
+
+SHORT: dict[str, Any] = {"device": "cpu", "precision": "fp32", "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def finished(model: str, data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results") / "out"
+    evaluate(model, ALL_KINDS, str(out), data, seeds=2, **SHORT)
+    return out
+
+
+def test_every_kind_of_task_is_scored_beside_its_baselines(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    assert list(results["tasks"]) == ALL_KINDS
+    for name, task in results["tasks"].items():
+        assert set(task["arms"]) == {"majority", "bag-of-words", "random-init", "model"}
+        runs = task["arms"]["model"]["dev"]["runs"]
+        assert [run["seed"] for run in runs] == [1, 2]
+        assert set(runs[0]["scores"]) == set(TASKS[name].metrics)
+        main_metric = task["metrics"][0]
+        figures = sorted(run["scores"][main_metric] for run in runs)
+        assert task["arms"]["model"]["dev"]["median"][main_metric] == pytest.approx(sum(figures) / 2)
+        assert [task["arms"]["model"]["dev"][name][main_metric] for name in ("min", "max")] == figures
+    assert results["tasks"]["sst2"]["arms"]["majority"]["dev"]["median"]["accuracy"] == 0.5
+    assert results["tasks"]["sst2"]["arms"]["bag-of-words"]["dev"]["median"]["accuracy"] == 1.0
+    mains = [task["arms"]["model"]["dev"]["median"][task["metrics"][0]] for task in results["tasks"].values()]
+    assert results["averages"]["model"] == pytest.approx(sum(mains) / len(mains))
+
+
+def test_the_same_seed_gives_the_same_predictions(model: str, data: str, finished: Path, tmp_path: Path) -> None:
+    evaluate(model, ["sst2", "wic"], str(tmp_path / "again"), data, seeds=1, baselines=False, **SHORT)
+    for task in ("sst2", "wic"):
+        first, again = (
+            json.loads((folder / "runs" / task / "model-1.json").read_text())["splits"]
+            for folder in (finished, tmp_path / "again")
+        )
+        assert first == again
+
+
+def test_finished_runs_are_not_made_again(
+    model: str, data: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> Any:
+        raise AssertionError("a finished run was begun again")
+
+    monkeypatch.setattr(jobs, "run_job", never)
+    before = json.loads((finished / "results.json").read_text())["tasks"]
+    assert evaluate(model, ALL_KINDS, str(finished), data, seeds=2, **SHORT)["tasks"] == before
+
+
+def test_a_stop_in_the_middle_keeps_what_is_finished(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_job, done = jobs.run_job, []
+
+    def stopped(job: Any, *rest: Any) -> Any:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(job)
+        return run_job(job, *rest)
+
+    monkeypatch.setattr(jobs, "run_job", stopped)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, ["sst2"], str(out), data, seeds=1, **SHORT)
+    assert sorted(path.name for path in (out / "runs/sst2").glob("*.json")) == [
+        "bag-of-words-1.json",
+        "majority-1.json",
+    ]
+    done.clear()
+    results = evaluate(model, ["sst2"], str(out), data, seeds=1, **SHORT)
+    assert [job.arm for job in done] == ["random-init", "model"]
+    assert set(results["tasks"]["sst2"]["arms"]) == {"majority", "bag-of-words", "random-init", "model"}
+
+
+def test_a_run_that_another_process_has_is_left_to_it(
+    model: str, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from filelock import FileLock
+
+    out = tmp_path / "out"
+    evaluate(model, ["sst2"], str(out), data, seeds=1, baselines=False, **SHORT)
+    (out / "runs/sst2/model-1.json").unlink()
+    with FileLock(out / "runs/sst2/model-1.lock"):
+        results = evaluate(model, ["sst2"], str(out), data, seeds=1, baselines=False, **SHORT)
+    assert results["tasks"]["sst2"]["arms"] == {}
+    assert "1 of 1 runs are under way in other processes" in capfd.readouterr().err
+
+
+def test_results_of_another_model_or_setting_are_refused_and_stay(
+    data: str, model: str, finished: Path, tmp_path: Path
+) -> None:
+    before = (finished / "results.json").read_text()
+    with pytest.raises(UserError, match="holds results of epochs 1: give another --out"):
+        evaluate(model, ["sst2"], str(finished), data, seeds=1, device="cpu", precision="fp32", epochs=2)
+    other = tiny_encoder(tmp_path / "other", max_length=32)
+    with pytest.raises(UserError, match="holds results of another model"):
+        evaluate(str(other.folder), ["sst2"], str(finished), data, **SHORT)
+    assert (finished / "results.json").read_text() == before
+
+
+def test_scores_without_what_overlaps_leave_the_flagged_out(
+    model: str, data: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = json.loads((finished / "runs/sst2/model-1.json").read_text())["splits"]["dev"]["predictions"]
+    wrong = [name for name, label in found.items() if label != int(name) % 2]
+    path = tmp_path / "overlap.json"
+    path.write_text(json.dumps({"tasks": {"sst2": {"dev": {"flagged": wrong}}}}))
+    results = evaluate(model, ["sst2"], str(finished), data, seeds=2, without=str(path), **SHORT)
+    runs = results["tasks"]["sst2"]["without_overlap"]["model"]["dev"]["runs"]
+    assert runs[0]["scores"]["accuracy"] == 1.0 if len(wrong) < 16 else runs[0]["scores"] == {}
+    assert f"dev: {len(wrong)} flagged for overlap" in results["tasks"]["sst2"]["notes"]
+    assert "Without what overlaps" in capsys.readouterr().out
+    evaluate(model, ALL_KINDS, str(finished), data, seeds=2, **SHORT)  # the whole table again
+
+
+def test_the_tables_hold_the_numbers_of_results_json(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    page = (finished / "results.md").read_text()
+    for task in results["tasks"].values():
+        median = task["arms"]["model"]["dev"]["median"]
+        for metric in task["metrics"]:
+            row = next(
+                line for line in page.splitlines() if f"| {metric} |" in line and f"{100 * median[metric]:.1f}" in line
+            )
+            assert row.count("|") == 9
+    assert "windows of 24 tokens" in page
+    assert "64 of 67,349 rows" in page
+
+
+def test_a_quick_budget_takes_fixed_parts_and_says_so(model: str, data: str, tmp_path: Path) -> None:
+    from sctd.scores.finetuning import BUDGETS, Budget
+
+    quick = BUDGETS["quick"]
+    try:
+        BUDGETS["quick"] = Budget(train=10, scored=4, epochs=1)
+        results = evaluate(
+            model, ["sst2"], str(tmp_path / "out"), data, seeds=1, budget="quick", baselines=False, device="cpu"
+        )
+    finally:
+        BUDGETS["quick"] = quick
+    task = results["tasks"]["sst2"]
+    assert task["rows"] == {"train": 10, "dev": 4}
+    assert "train: quick takes 10 of 64" in task["notes"]
+    assert (tmp_path / "out/results.md").read_text().count("not to be compared with published figures") == 1
+
+
+def test_a_subset_is_the_same_whatever_the_order_and_keeps_groups_whole() -> None:
+    examples = [TextExample(str(i), "x", 0, group=f"g{i // 3}") for i in range(30)]
+    chosen = subset(TASKS["multirc"], "dev", examples, 10)
+    assert len(chosen) == 9
+    assert all(sum(e.group == g for e in chosen) == 3 for g in {e.group for e in chosen})
+    assert {e.id for e in subset(TASKS["multirc"], "dev", examples[::-1], 10)} == {e.id for e in chosen}
+    assert subset(TASKS["multirc"], "dev", examples, None) == examples
+
+
+def test_narrower_encoders_learn_faster() -> None:
+    assert [round(default_lr(width), 6) for width in (256, 768, 1024)] == [9e-5, 3e-5, 2.3e-5]
+
+
+@pytest.mark.parametrize(
+    ("words_given", "sentence"),
+    [
+        (["--tasks", "colla", "--out", "o"], r'no task "colla"; did you mean "cola"\?'),
+        (["--tasks", "cola", "--out", "o", "--seeds", "0"], "--seeds is 0"),
+        (["--tasks", "cola", "--out", "o", "--lr", "0"], "--lr is 0"),
+        (["--tasks", "cola", "--out", "o", "--without", "nothing.json"], "Cannot read nothing.json"),
+        (["--tasks", "cola", "--out", "o", "--budget", "tiny"], "--budget"),
+        (["--tasks", "rte", "--out", "o"], "has no folder rte"),
+    ],
+)
+def test_what_a_user_gets_wrong_ends_in_a_sentence_and_leaves_nothing(
+    model: str,
+    data: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words_given: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", model, "--data", data, *words_given]) == 2
+    assert re.search(sentence, capsys.readouterr().err)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("no tokenizer", "has no tokenizer"),
+        ("decoder", r"is a decoder \(GPT2LMHeadModel\)"),
+        ("no layers", "has no num_hidden_layers"),
+        ("no weights", "is no model that transformers'"),
+    ],
+)
+def test_a_folder_that_is_no_encoder_is_named(data: str, tmp_path: Path, change: str, sentence: str) -> None:
+    folder = tiny_encoder(tmp_path / "model").folder
+    config = json.loads((folder / "config.json").read_text())
+    if change == "no tokenizer":
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (folder / name).unlink()
+    elif change == "decoder":
+        (folder / "config.json").write_text(
+            json.dumps(config | {"architectures": ["GPT2LMHeadModel"], "is_decoder": True})
+        )
+    elif change == "no layers":
+        (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "num_hidden_layers"}))
+    else:
+        (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=sentence):
+        evaluate(str(folder), ["sst2"], str(tmp_path / "out"), data, seeds=1, baselines=False, **SHORT)
