@@ -43,6 +43,9 @@ VERBS = {
     "export": Verb("sctd.hf.export:export", "a run to a Hugging Face folder", ("run",)),
     "fill": Verb("sctd.hf.fill:fill", "what a model puts in the place of [MASK]", ("model", "text")),
     "evaluate": Verb("sctd.scores.evaluate:evaluate", "fine-tune on downstream tasks and score", ("model",)),
+    "probe": Verb("sctd.scores.probe:probe", "what each layer of the frozen encoder knows of a sentence", ("model",)),
+    "blimp": Verb("sctd.scores.blimp:blimp", "grammar: which sentence of a minimal pair is likelier", ("model",)),
+    "drift": Verb("sctd.scores.drift:drift", "how far the pass with dropping is from the full one", ("run",)),
     "overlap": Verb("sctd.scores.overlap:overlap", "evaluation text that stands in the pretraining text"),
     "recipes": Verb("sctd.recipe:recipes", "the recipes that ship with sctd"),
 }

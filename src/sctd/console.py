@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 
 @cache
@@ -38,3 +38,28 @@ def progress_bar() -> Progress:
         console=console(),
         speed_estimate_period=30,
     )
+
+
+class Counter:
+    """A line of a progress bar that counts, with its rate: call it with the number of things that were done.
+
+    Args:
+        bar: from `progress_bar`.
+        name: what stands left of the line.
+        unit: what is counted, in the plural.
+        total: how many there are, or null while that is not known.
+    """
+
+    def __init__(self, bar: Progress, name: str, unit: str, total: int | None = None) -> None:
+        self.bar, self.unit, self.done = bar, unit, 0
+        self.line: TaskID = bar.add_task(name, total=total, note="")
+        self.begin = bar.get_time()
+
+    def __call__(self, done: int) -> None:
+        self.done += done
+        rate = self.done / max(self.bar.get_time() - self.begin, 1e-9)
+        self.bar.update(self.line, advance=done, note=f"{rate:,.0f} {self.unit}/s")
+
+    def set_total(self, total: int) -> None:
+        """Say how many there are."""
+        self.bar.update(self.line, total=total)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -128,22 +127,9 @@ def _jobs(chosen: list[Task], seeds: int, baselines: bool) -> list[Job]:
 
 
 def _run(job: Job, loaded: LoadedTask, encoder: Any, settings: dict[str, Any], folder: Path, count: str) -> None:
-    from sctd.console import progress_bar
+    from sctd.console import Counter, progress_bar
     from sctd.scores.jobs import run_job, write_job
 
     with progress_bar() as bar:
-        line = bar.add_task(f"{count} {job.task.title} {job.arm} seed {job.seed}", total=None, note="")
-        begin = bar.get_time()
-        done = 0
-
-        def advance(examples: int) -> None:
-            nonlocal done
-            done += examples
-            seconds = max(bar.get_time() - begin, 1e-9)
-            bar.update(line, advance=examples, note=f"{done / seconds:,.0f} examples/s")
-
-        def total(examples: int) -> None:
-            bar.update(line, total=examples)
-
-        progress: tuple[Callable[[int], None], Callable[[int], None]] = (total, advance)
-        write_job(folder, job, run_job(job, loaded, encoder, settings, *progress))
+        counter = Counter(bar, f"{count} {job.task.title} {job.arm} seed {job.seed}", "examples")
+        write_job(folder, job, run_job(job, loaded, encoder, settings, counter.set_total, counter))

@@ -165,7 +165,7 @@ def look_up(texts: Sequence[str], data: PreparedData, n: int) -> dict[str, Match
     """
     import numpy as np
 
-    from sctd.console import progress_bar
+    from sctd.console import Counter, progress_bar
     from sctd.scores.ngram_index import search
     from sctd.text.documents import clean
     from sctd.tokens.encode import encode_documents
@@ -179,24 +179,15 @@ def look_up(texts: Sequence[str], data: PreparedData, n: int) -> dict[str, Match
     readings: list[Any] = []
     owner = []
     with progress_bar() as bar:
-        line = bar.add_task("reading", total=len(different), note="")
-        begin = bar.get_time()
+        counter = Counter(bar, "reading", "texts", len(different))
         for number, text in enumerate(different):
             one, other = (encode_documents(tokenizer, [start + clean(text)], special.sep)[:-1] for start in ("", " "))
             chosen = [one] if np.array_equal(one, other) else [one, other]
             readings += [plain[ids] for ids in chosen]
             owner += [number] * len(chosen)
-            bar.update(line, advance=1, note=f"{(number + 1) / max(bar.get_time() - begin, 1e-9):,.0f} texts/s")
-        line = bar.add_task("searching", total=len(data.train) * (data.train.seq_len - 2), note="")
-        begin, done = bar.get_time(), 0
-
-        def advance(tokens: int) -> None:
-            nonlocal done
-            done += tokens
-            rate = done / max(bar.get_time() - begin, 1e-9)
-            bar.update(line, advance=tokens, note=f"{rate / 1e6:,.1f} M tokens/s")
-
-        found = search(readings, data.train, size, n, SHORTEST, advance)
+            counter(1)
+        counter = Counter(bar, "searching", "tokens", len(data.train) * (data.train.seq_len - 2))
+        found = search(readings, data.train, size, n, SHORTEST, counter)
     matches: dict[str, Match] = {}
     for number, ids, grams, grams_found, whole in zip(
         owner, readings, found.grams.tolist(), found.grams_found.tolist(), found.whole.tolist(), strict=True

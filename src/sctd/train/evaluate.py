@@ -6,6 +6,7 @@ import torch
 
 from sctd.batches.batch import Batch
 from sctd.method.consistency import kl
+from sctd.method.drift import DriftMeter, layer_states
 from sctd.method.dropping import Rows, dense_pass
 from sctd.method.objectives import Objective
 from sctd.train.device import autocast
@@ -53,3 +54,21 @@ def evaluate(
     objective.train(was_training)
     divisors = {"eval_loss_mask": max(masked, 1.0), "eval_kl_local": sequences, "eval_kl_global": sequences}
     return {name: value / divisors.get(name, predictions) for name, value in sorted(sums.items())}
+
+
+@torch.no_grad()
+def measure_drift(
+    objective: Objective, batches: list[Batch], precision: str, device: torch.device
+) -> dict[str, list[float]]:
+    """How far the pass with dropping is from the full one: measure -> one figure a layer, see `DriftMeter.read`."""
+    was_training = objective.training
+    objective.eval()
+    meter = DriftMeter()
+    for on_host in batches:
+        batch = on_host.to(device)
+        with autocast(precision, device):
+            kept = objective.select(batch)
+            states = layer_states(objective.model, batch.input_ids, batch.attention_mask, kept)
+        meter.add(states)
+    objective.train(was_training)
+    return meter.read()

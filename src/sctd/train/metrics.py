@@ -64,6 +64,9 @@ class RunLog:
                 if name != "step" and isinstance(value, int | float):
                     group = "eval" if name.startswith("eval_") else "train"
                     self._board.add_scalar(f"{group}/{name}", value, line["step"])
+            for measure, figures in line.get("drift", {}).items():
+                for layer, value in enumerate(figures):
+                    self._board.add_scalar(f"drift/{measure}_layer_{layer}", value, line["step"])
 
     def close(self) -> None:
         """Flush what TensorBoard still holds."""

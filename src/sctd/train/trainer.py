@@ -25,7 +25,7 @@ from sctd.tokens.prepared import PreparedData
 from sctd.train.budget import seconds_a_step, steps_in
 from sctd.train.checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint
 from sctd.train.device import choose_device, choose_precision
-from sctd.train.evaluate import evaluate
+from sctd.train.evaluate import evaluate, measure_drift
 from sctd.train.health import not_finite, plateau_warning
 from sctd.train.metrics import Averages, RunLog
 from sctd.train.optimizer import build_optimizers, peak_lr
@@ -35,6 +35,7 @@ from sctd.train.step import Stepper, StepResult
 
 EVAL_BATCH = 32
 FEW_STEPS = 100
+DRIFT_BATCHES = 2  # of the evaluation's: two more passes over 64 sequences, beside three over 512
 
 
 class Interrupted(KeyboardInterrupt):
@@ -150,7 +151,7 @@ class Trainer:
             task = bar.add_task(config.method, total=self.steps, completed=state.global_step, note="")
             if state.global_step == 0:
                 last_eval = self.evaluate()
-                log.write({"step": 0, "tokens": 0, "seconds": 0.0, **last_eval})
+                log.write({"step": 0, "tokens": 0, "seconds": 0.0, **last_eval, **self.drift()})
                 self._start_importance(last_eval["eval_loss"])
             resumed_at = state.global_step
             since, line_seconds, line_tokens = time.perf_counter(), state.seconds, state.tokens
@@ -180,7 +181,7 @@ class Trainer:
                 bar.update(task, completed=step)
                 if due["eval"]:
                     last_eval = self.evaluate()
-                    line.update(last_eval)
+                    line |= last_eval | self.drift()
                     bar.console.print(_eval_sentence(step, last_eval), markup=False)
                     self._warn_plateau(step, warmup, last_eval, line)
                 if line:
@@ -200,6 +201,13 @@ class Trainer:
         """Held-out figures of the model as it stands; see `sctd.train.evaluate`."""
         batches = [batch for _, batch in self.eval_pairs]
         return evaluate(self.objective, batches, self.vocabulary.mask_id, self.precision, self.device)
+
+    def drift(self) -> dict[str, dict[str, list[float]]]:
+        """{"drift": measure -> a figure a layer}, see `sctd.method.drift`; empty without dropping."""
+        if self.objective.keep_rule is None:
+            return {}
+        batches = [batch for _, batch in self.eval_pairs[:DRIFT_BATCHES]]
+        return {"drift": measure_drift(self.objective, batches, self.precision, self.device)}
 
     def save(self) -> Path:
         """Write a checkpoint of the step that was finished last."""

@@ -1,0 +1,117 @@
+"""Which words are dropped: the importance table as a list that a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sctd.files import write_text
+
+if TYPE_CHECKING:
+    from sctd.batches.batch import Batch
+    from sctd.method.objectives import Objective
+    from sctd.tokens.prepared import PreparedData
+
+SHOWN = 15
+FREQUENT = 100.0  # occurrences per million from which on a token is shown
+SEEN = 20  # held-out occurrences from which on the share that is kept says something
+
+
+@dataclass(frozen=True)
+class Word:
+    """One token of the vocabulary.
+
+    Args:
+        token: as the tokenizer writes it.
+        special: it is always kept, or always dropped.
+        count, per_million: occurrences in the training split.
+        score: what the keep rule gives it; the importance in nats, for that rule.
+        seen, kept: occurrences in the held-out inputs, and how many of them were kept.
+    """
+
+    token: str
+    special: bool
+    count: int
+    per_million: float
+    score: float
+    seen: int
+    kept: int
+
+    @property
+    def share(self) -> float | None:
+        """Of the held-out occurrences, those kept."""
+        return self.kept / self.seen if self.seen else None
+
+
+def words_table(objective: Objective, data: PreparedData, batches: Sequence[Batch], device: Any) -> list[Word]:
+    """The tokens that occur in training split or held-out inputs, the highest score first."""
+    import torch
+
+    from sctd.train.setup import load_tokenizer
+
+    assert objective.keep_rule is not None
+    size = len(data.unigram)
+    seen, kept = torch.zeros(size, dtype=torch.int64), torch.zeros(size, dtype=torch.int64)
+    with torch.no_grad():
+        for on_host in batches:
+            rows = objective.select(on_host.to(device)).cpu()
+            seen += torch.bincount(on_host.input_ids.flatten(), minlength=size)[:size]
+            kept += torch.bincount(on_host.input_ids.gather(1, rows).flatten(), minlength=size)[:size]
+        scores = objective.keep_rule.scores(torch.arange(size, device=device)[None])[0].cpu().tolist()
+    tokenizer = load_tokenizer(data.tokenizer_dir)
+    tokens = tokenizer.convert_ids_to_tokens(list(range(size)))
+    special = set(data.manifest.special.all()) | set(tokenizer.all_special_ids)
+    million = max(int(data.unigram.sum()), 1) / 1e6
+    words = [
+        Word(tokens[i], i in special, count, count / million, scores[i], int(seen[i]), int(kept[i]))
+        for i, count in enumerate(data.unigram.tolist())
+        if count or seen[i]
+    ]
+    return sorted(words, key=lambda word: (not word.special, -word.score))
+
+
+def write_words(path: Path, words: Sequence[Word]) -> None:
+    """A tab-separated file with a header, one token a line, whole or not at all."""
+    lines = ["rank\ttoken\tspecial\tcount\tper_million\timportance\tseen\tkept_share"]
+    for rank, word in enumerate(words, start=1):
+        share = "" if word.share is None else f"{word.share:.4f}"
+        cells = (rank, word.token, "yes" if word.special else "", word.count, f"{word.per_million:.2f}")
+        lines.append("\t".join(map(str, (*cells, f"{word.score:.4f}", word.seen, share))))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def correlation(words: Sequence[Word]) -> float | None:
+    """Spearman's correlation of score and frequency over ordinary tokens; null where one of them is constant."""
+    from scipy.stats import spearmanr
+
+    ordinary = [word for word in words if not word.special and word.count]
+    if len({word.score for word in ordinary}) < 2 or len({word.count for word in ordinary}) < 2:
+        return None
+    return float(spearmanr([word.score for word in ordinary], [word.count for word in ordinary])[0])
+
+
+def print_words(words: Sequence[Word], keep_rule: str) -> None:
+    """To standard output: the frequent tokens that are dropped most, and those that are kept most."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from sctd.console import say
+
+    frequent = [w for w in words if not w.special and w.per_million >= FREQUENT and w.seen >= SEEN]
+    by_share = sorted(frequent, key=lambda word: (word.kept / word.seen, word.score))
+    half = min(SHOWN, len(by_share) // 2)
+    for title, chosen in (("dropped", by_share[:half]), ("kept", by_share[::-1][:half])):
+        table = Table(title=f"Frequent tokens that are {title} most", title_justify="left")
+        for name in ("token", "per million", keep_rule, "kept"):
+            table.add_column(name, justify="left" if name == "token" else "right")
+        for word in chosen:
+            cells = (word.token, f"{word.per_million:,.0f}", f"{word.score:.3f}", f"{word.kept / word.seen:.1%}")
+            table.add_row(*map(Text, cells))
+        if chosen:
+            Console().print(table)
+    found = correlation(words) if keep_rule == "importance" else None
+    if found is not None:
+        say(f"Rank correlation of importance and frequency: {found:.3f}.")

@@ -1,0 +1,62 @@
+"""A results file that grows part by part, so that a command goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sctd.errors import UserError
+from sctd.files import disk_errors, write_json
+
+if TYPE_CHECKING:
+    from sctd.scores.encoder import Encoder
+
+BELONGS_TO = "belongs_to"
+
+
+class Kept:
+    """Finished parts of one command's results, in PATH (null: in memory alone).
+
+    Args:
+        path: the file; what it holds must be of the same model and settings.
+        encoder: whose results they are.
+        settings: what else they depend on.
+
+    Raises:
+        UserError: the file is of another model or other settings, or damaged.
+    """
+
+    def __init__(self, path: Path | None, encoder: Encoder, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.parts: dict[str, Any] = {}
+        self.belongs_to = {"model": str(encoder.folder), "fingerprint": encoder.fingerprint(), **settings}
+        if path is None or not path.exists():
+            return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            theirs, parts = found[BELONGS_TO], found["parts"]
+            assert isinstance(theirs, dict)
+            assert isinstance(parts, dict)
+        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+            raise UserError(f"{path} is damaged, or no results of this verb: give another --out.") from error
+        for name, value in self.belongs_to.items():
+            if name != "model" and theirs.get(name) != value:
+                what = "another model" if name == "fingerprint" else f"{name} {theirs.get(name)}"
+                raise UserError(f"{path} holds results of {what}: give another --out.")
+        self.parts = parts
+
+    def add(self, name: str, part: Any) -> None:
+        """Keep a part that is finished."""
+        self.parts[name] = part
+        self._write({})
+
+    def finish(self, results: dict[str, Any]) -> None:
+        """Write the results beside the parts that they are made of."""
+        self._write(results)
+
+    def _write(self, results: dict[str, Any]) -> None:
+        if self.path is not None:
+            with disk_errors(self.path.parent):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.path, {BELONGS_TO: self.belongs_to, "parts": self.parts, **results})

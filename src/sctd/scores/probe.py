@@ -1,0 +1,197 @@
+"""The verb `probe`: what each layer of a frozen encoder knows of a sentence, by a linear classifier."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sctd.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sctd.scores.encoder import Encoder
+    from sctd.scores.probe_data import Probe
+
+# Inverse strengths of the L2 penalty that the validation split chooses from.
+STRENGTHS = (0.01, 0.1, 1.0)
+# lbfgs on standardised features is within a few thousandths of its end by then, whatever the probe; the validation
+# split chooses among what it finds, so that a classifier that has not converged is a fair one still.
+MOST_ITERATIONS = 100
+
+
+def probe(
+    model: str,
+    data: str,
+    out: str | None = None,
+    tasks: list[str] | None = None,
+    max_train: int | None = None,
+    random_init: bool = True,
+    seed: int = 1,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+) -> dict[str, Any]:
+    """Probe a frozen encoder, layer by layer (Conneau et al., 2018).
+
+    For every layer, 0 being the embeddings, and for the mean over a sentence's tokens as well as for [CLS], a
+    logistic regression learns the label from the vector. Its penalty, and the layer that the table shows, are chosen
+    on the validation split; the figures are accuracies on the test split. With --out, the same command goes on where
+    it was stopped.
+
+    Args:
+        model: a Hugging Face folder with an encoder, a finished run of `sctd pretrain`, or `hf:NAME`.
+        data: folder with probes in SentEval's form (`tr|va|te TAB label TAB sentence`), a .txt file each, in it or in
+            folders below it.
+        out: folder in which to write probe.json; null: print the table alone.
+        tasks: names of probes, such as `subj_number` or `ud_gold/subj_number`; null: all that are there.
+        max_train: learn from the first so many training sentences; null: all.
+        random_init: also probe the same shape with random weights.
+        seed: of the random weights.
+        device: `auto` (cuda, else mps, else cpu), `cpu`, `cuda` or `mps`.
+        precision: `fp32`, `bf16`, `fp16` or `auto`.
+
+    Returns:
+        What probe.json holds: `belongs_to`, and `parts`: name -> {rows, cut, majority, bag_of_words, model,
+        random_init}, the last two as `probe_network` returns them.
+
+    Raises:
+        UserError: a model, file or name that cannot be used.
+    """
+    if max_train is not None and max_train < 2:
+        raise UserError(f"--max-train is {max_train}; it must be 2 or more.")
+
+    from sctd.scores.extras import check_installed
+
+    check_installed("sklearn", extra="evaluate")
+
+    from sctd.console import Counter, progress_bar, say
+    from sctd.scores.encoder import load_encoder
+    from sctd.scores.kept import Kept
+    from sctd.scores.probe_data import load_probes
+
+    probes = load_probes(data, tasks)
+    encoder = load_encoder(model, device, precision)
+    settings = {"max_train": max_train, "random_init": random_init, "seed": seed, "precision": encoder.precision}
+    kept = Kept(None if out is None else Path(out) / "probe.json", encoder, settings)
+    network = encoder.network()
+    random = encoder.random_network(seed) if random_init else None
+    classifiers = 1 + 2 * (encoder.num_layers + 1) * (1 if random is None else 2)
+    with progress_bar() as bar:
+        for each in probes:
+            if each.name in kept.parts:
+                continue
+            counter = Counter(bar, each.name, "classifiers", classifiers)
+            part = {"rows": {split: len(of.labels) for split, of in each.splits.items()}} | baselines(each, max_train)
+            counter(1)
+            part["model"] = probe_network(encoder, network, each, max_train, counter)
+            if random is not None:
+                part["random_init"] = probe_network(encoder, random, each, max_train, counter)
+            kept.add(each.name, part)
+    results = {"belongs_to": kept.belongs_to, "parts": {each.name: kept.parts[each.name] for each in probes}}
+    print_table(results, encoder)
+    cut = sum(part["model"]["cut"] for part in results["parts"].values())
+    if cut:
+        say(f"{cut:,} sentences were cut at {encoder.max_length} tokens.")
+    return results
+
+
+def probe_network(
+    encoder: Encoder,
+    network: Any,
+    probe: Probe,
+    max_train: int | None = None,
+    advance: Callable[[int], None] = lambda classifiers: None,
+) -> dict[str, Any]:
+    """Accuracies of a network's layers on a probe.
+
+    Returns:
+        `mean` and `cls`: {layers: [{layer, strength, validation, test}], best: the layer with the largest validation
+        accuracy (of equals the lowest), test: its test accuracy}; `cut`: sentences that were cut.
+    """
+    from sctd.scores.features import POOLINGS, sentence_vectors
+
+    vectors, labels, cut = {}, {}, 0
+    for split, of in probe.splits.items():
+        most = max_train if split == "tr" else None
+        vectors[split], cut_here = sentence_vectors(encoder, network, of.sentences[:most])
+        labels[split] = of.labels[:most]
+        cut += cut_here
+    found: dict[str, Any] = {"cut": cut}
+    for pooling in POOLINGS:
+        layers = []
+        for layer in range(encoder.num_layers + 1):
+            parts = {split: vectors[split][pooling][layer] for split in vectors}
+            layers.append({"layer": layer, **classify(parts, labels)})
+            advance(1)
+        best = max(layers, key=lambda each: (each["validation"], -each["layer"]))
+        found[pooling] = {"layers": layers, "best": best["layer"], "test": best["test"]}
+    return found
+
+
+def classify(vectors: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """A logistic regression on standardised vectors (n, H) of tr, its strength chosen on va, scored on va and te."""
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(vectors["tr"])
+    return _best_strength({split: scaler.transform(each) for split, each in vectors.items()}, labels)
+
+
+def _best_strength(features: Mapping[str, Any], labels: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    # each strength begins where the one before ended, from the strongest penalty on
+    classifier = LogisticRegression(max_iter=MOST_ITERATIONS, warm_start=True)
+    best: dict[str, float] = {}
+    for strength in STRENGTHS:
+        classifier.set_params(C=strength)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            classifier.fit(features["tr"], labels["tr"])
+        validation = float(classifier.score(features["va"], labels["va"]))
+        if not best or validation > best["validation"]:
+            test = float(classifier.score(features["te"], labels["te"]))
+            best = {"strength": strength, "validation": validation, "test": test}
+    return best
+
+
+def baselines(probe: Probe, max_train: int | None) -> dict[str, Any]:
+    """Test accuracy of the training split's most frequent label (of equals the first), and of a bag of words."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    labels = {split: of.labels[: max_train if split == "tr" else None] for split, of in probe.splits.items()}
+    [(frequent, _)] = Tally(sorted(labels["tr"])).most_common(1)
+    words = TfidfVectorizer(token_pattern=r"(?u)\S+", sublinear_tf=True)
+    words.fit(probe.splits["tr"].sentences[:max_train])
+    features = {split: words.transform(of.sentences[: len(labels[split])]) for split, of in probe.splits.items()}
+    return {
+        "majority": labels["te"].count(frequent) / len(labels["te"]),
+        # TF-IDF rows have length 1, standardised vectors the square root of H: the same strengths, so much weaker
+        "bag_of_words": _best_strength({split: each * 10 for split, each in features.items()}, labels)["test"],
+    }
+
+
+def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
+    """To standard output: a row a probe."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"Test accuracy in %; in brackets the layer, chosen on the validation split. {encoder.folder}"
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("probe")
+    for name in ("majority", "bag of\nwords", "random,\nmean", "mean", "[CLS]", "test\nrows"):
+        table.add_column(name, justify="right", no_wrap=True)
+
+    def best(found: Mapping[str, Any] | None, pooling: str) -> str:
+        return "" if found is None else f"{100 * found[pooling]['test']:.1f} ({found[pooling]['best']})"
+
+    for name, part in results["parts"].items():
+        cells = [name, f"{100 * part['majority']:.1f}", f"{100 * part['bag_of_words']:.1f}"]
+        cells += [best(part.get("random_init"), "mean"), best(part["model"], "mean"), best(part["model"], "cls")]
+        table.add_row(*map(Text, [*cells, f"{part['rows']['te']:,}"]))
+    Console().print(table)

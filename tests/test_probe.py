@@ -1,0 +1,186 @@
+"""Probes of the frozen encoder: vectors against one sentence at a time, and cases where the answer is plain."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import tiny_encoder, words
+from sctd.cli import main
+from sctd.errors import UserError
+from sctd.scores import probe as module
+from sctd.scores.encoder import Encoder
+from sctd.scores.features import sentence_vectors
+from sctd.scores.probe import classify, probe, probe_network
+from sctd.scores.probe_data import load_probe, load_probes
+
+WORD = words(30)
+CPU: dict[str, Any] = {"device": "cpu", "precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    return tiny_encoder(tmp_path_factory.mktemp("model"), max_length=16)
+
+
+def write(path: Path, *rows: tuple[str, str, str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    return path
+
+
+def told_by_a_word(folder: Path, name: str = "plain") -> Path:
+    """A probe whose label is A where the sentence begins with word 0, B where it begins with word 1."""
+    rows = []
+    for split, count in (("tr", 80), ("va", 20), ("te", 20)):
+        for i in range(count):
+            rows.append((split, "AB"[i % 2], f"{WORD[i % 2]} {WORD[2 + i % 7]} {WORD[9 + i % 5]}"))
+    write(folder / f"{name}.txt", *rows)
+    return folder
+
+
+def test_vectors_equal_those_of_one_sentence_at_a_time(encoder: Encoder) -> None:
+    sentences = [" ".join(WORD[: 1 + (5 * i) % 9]) for i in range(7)]
+    network = encoder.network()
+    seen: list[int] = []
+    vectors, cut = sentence_vectors(encoder, network, sentences, seen.append)
+    assert (sum(seen), cut) == (7, 0)
+    assert vectors["mean"].shape == vectors["cls"].shape == (3, 7, 32)  # embeddings and 2 layers
+    for i, sentence in enumerate(sentences):
+        with torch.no_grad():
+            states = network(
+                **encoder.tokenizer(sentence, return_tensors="pt"), output_hidden_states=True
+            ).hidden_states
+        for layer, state in enumerate(states):
+            np.testing.assert_allclose(vectors["cls"][layer, i], state[0, 0], atol=1e-4)
+            np.testing.assert_allclose(vectors["mean"][layer, i], state[0, 1:-1].mean(0), atol=1e-4)
+
+
+def test_layer_0_is_the_embeddings_output(encoder: Encoder) -> None:
+    network = encoder.network()
+    vectors, _ = sentence_vectors(encoder, network, [WORD[3]])
+    with torch.no_grad():
+        embedded = network.embeddings(**{"input_ids": encoder.tokenizer(WORD[3], return_tensors="pt")["input_ids"]})
+    np.testing.assert_allclose(vectors["cls"][0, 0], embedded[0, 0], atol=1e-5)
+
+
+def test_sentences_that_are_too_long_are_cut_and_counted(encoder: Encoder) -> None:
+    _, cut = sentence_vectors(encoder, encoder.network(), [" ".join(WORD), WORD[0]])
+    assert cut == 1
+
+
+def test_a_label_that_a_word_tells_is_found_and_a_random_one_is_not(encoder: Encoder, tmp_path: Path) -> None:
+    told_by_a_word(tmp_path / "data")
+    dice = random.Random(1)
+    rows = [
+        (split, dice.choice("AB"), f"{WORD[dice.randrange(20)]} {WORD[dice.randrange(20)]}")
+        for split, count in (("tr", 60), ("va", 60), ("te", 200))
+        for _ in range(count)
+    ]
+    write(tmp_path / "data/below/chance.txt", *rows)
+    results = probe(str(encoder.folder), str(tmp_path / "data"), str(tmp_path / "out"), **CPU)
+    plain, chance = results["parts"]["plain"], results["parts"]["below/chance"]
+    assert plain["majority"] == 0.5
+    assert plain["bag_of_words"] == plain["model"]["mean"]["test"] == plain["random_init"]["mean"]["test"] == 1.0
+    # [CLS] has not met the word at layer 0, and reads it from layer 1 on
+    assert plain["model"]["cls"]["layers"][0]["test"] == 0.5
+    assert plain["model"]["cls"]["best"] > 0
+    share = sum(label == "A" for split, label, _ in rows if split == "te") / 200
+    frequent = max("AB", key=[label for split, label, _ in rows if split == "tr"].count)
+    assert chance["majority"] == pytest.approx(share if frequent == "A" else 1 - share)
+    assert 0.35 < chance["model"]["mean"]["test"] < 0.65
+
+
+def test_the_layer_and_the_strength_are_chosen_on_the_validation_split(encoder: Encoder, tmp_path: Path) -> None:
+    [task] = load_probes(str(told_by_a_word(tmp_path)), None)
+    found = probe_network(encoder, encoder.network(), task)
+    for pooling in ("mean", "cls"):
+        layers = found[pooling]["layers"]
+        assert [each["layer"] for each in layers] == [0, 1, 2]
+        best = max(each["validation"] for each in layers)
+        first = next(each for each in layers if each["validation"] == best)
+        assert (found[pooling]["best"], found[pooling]["test"]) == (first["layer"], first["test"])
+
+
+def test_features_of_any_scale_give_the_same_classifier() -> None:
+    numbers = np.random.default_rng(1)
+    labels = {split: ["A", "B"] * 20 for split in ("tr", "va", "te")}
+    vectors = {split: numbers.normal(size=(40, 4)) + np.array([[0.5], [0]] * 20) for split in labels}
+    scaled = {split: each * [1, 100, 0.01, 3] + 7 for split, each in vectors.items()}
+    assert classify(vectors, labels) == classify(scaled, labels)
+
+
+def test_a_stopped_command_goes_on_probe_by_probe(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    for name in ("a", "b"):
+        told_by_a_word(data, name)
+    probe_network_, done = module.probe_network, []
+
+    def stopped(encoder: Any, network: Any, probe: Any, *rest: Any) -> Any:
+        if done:
+            raise KeyboardInterrupt
+        done.append(probe.name)
+        return probe_network_(encoder, network, probe, *rest)
+
+    monkeypatch.setattr(module, "probe_network", stopped)
+    arguments: dict[str, Any] = {"data": str(data), "out": str(tmp_path / "out"), "random_init": False, **CPU}
+    with pytest.raises(KeyboardInterrupt):
+        probe(str(encoder.folder), **arguments)
+    done.clear()
+    results = probe(str(encoder.folder), **arguments)
+    assert done == ["b"]
+    assert json.loads((tmp_path / "out/probe.json").read_text())["parts"] == results["parts"]
+    assert f"{100 * results['parts']['a']['model']['mean']['test']:.1f} (" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"probe.json holds results of max_train None: give another --out"):
+        probe(str(encoder.folder), max_train=5, **arguments)
+
+
+def test_probes_are_chosen_by_their_path(tmp_path: Path) -> None:
+    told_by_a_word(tmp_path, "x")
+    told_by_a_word(tmp_path, "gold/x")
+    assert [each.name for each in load_probes(str(tmp_path), None)] == ["gold/x", "x"]
+    assert [each.name for each in load_probes(str(tmp_path), ["gold/x"])] == ["gold/x"]
+    with pytest.raises(UserError, match=r'no probe "gold/y"; did you mean "gold/x"\?'):
+        load_probes(str(tmp_path), ["gold/y"])
+
+
+TR, VA, TE = ("tr", "A", "x"), ("va", "A", "x"), ("te", "A", "x")
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([TR, ("tr", "B")], r"p.txt, line 2 has 2 columns where there are 3"),
+        ([TR, ("dev", "B", "x")], r"line 2: the split 'dev' is none of tr, va, te"),
+        ([TR, ("tr", "B", " ")], r"line 2 has an empty label or sentence"),
+        ([TR, ("tr", "B", "x"), TE], r"p.txt has no line of split va \(validation\)"),
+        ([TR, VA, TE], r"has one label alone in its training split"),
+        ([TR, ("tr", "B", "x"), VA, ("te", "C", "x")], r"the label 'C' of split te is not in its training split"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(tmp_path: Path, rows: list[Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        load_probe("p", write(tmp_path / "p.txt", *rows))
+
+
+def test_what_cannot_be_probed_ends_in_a_sentence(
+    encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["probe", str(encoder.folder), "--data", str(tmp_path / "nowhere")]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+    assert main(["probe", str(encoder.folder), "--data", str(tmp_path)]) == 2
+    assert "has no .txt files" in capsys.readouterr().err
+    (tmp_path / "p.txt").write_bytes(b"tr\tA\t\xff\n")
+    assert main(["probe", str(encoder.folder), "--data", str(tmp_path)]) == 2
+    assert "p.txt, line 1, is not UTF-8" in capsys.readouterr().err
+    told_by_a_word(tmp_path, "p")
+    assert main(["probe", str(encoder.folder), "--data", str(tmp_path), "--max-train", "1"]) == 2
+    assert "--max-train is 1" in capsys.readouterr().err
