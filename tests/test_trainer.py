@@ -22,6 +22,7 @@ from sctd.train.metrics import read_metrics
 from sctd.train.trainer import Trainer
 
 SMALL = {
+    "precision": "fp32",  # whatever the machine multiplies fast
     "model.num_layers": 4,
     "model.hidden_size": 32,
     "model.num_heads": 2,

@@ -147,11 +147,15 @@ def read_lines(file: Path) -> list[TextExample]:
 
 
 def sides(example: Example) -> list[str]:
-    """Every text of an example."""
+    """Every text of an example, COPA's premise without the question that its reader puts after it."""
+    from sctd.scores.tasks.superglue import COPA_QUESTIONS
     from sctd.scores.tasks.task import ChoiceExample, SpanExample
 
     if isinstance(example, ChoiceExample):
-        return [example.premise, *example.choices]
+        premise = example.premise
+        for question in COPA_QUESTIONS.values():
+            premise = premise.removesuffix(f" {question}")
+        return [premise, *example.choices]
     if isinstance(example, SpanExample):
         return [example.question, example.context]
     return [example.first] if example.second is None else [example.first, example.second]
