@@ -18,7 +18,7 @@ from sctd.scores import probe as module
 from sctd.scores.encoder import Encoder
 from sctd.scores.features import sentence_vectors
 from sctd.scores.probe import classify, probe, probe_network
-from sctd.scores.probe_data import load_probe, load_probes
+from sctd.scores.probe_data import load_probe, load_probes, subset
 
 WORD = words(30)
 CPU: dict[str, Any] = {"device": "cpu", "precision": "fp32"}
@@ -87,7 +87,9 @@ def test_a_label_that_a_word_tells_is_found_and_a_random_one_is_not(encoder: Enc
     results = probe(str(encoder.folder), str(tmp_path / "data"), str(tmp_path / "out"), **CPU)
     plain, chance = results["parts"]["plain"], results["parts"]["below/chance"]
     assert plain["majority"] == 0.5
-    assert plain["bag_of_words"] == plain["model"]["mean"]["test"] == plain["random_init"]["mean"]["test"] == 1.0
+    assert (
+        plain["bag_of_words"]["test"] == plain["model"]["mean"]["test"] == plain["random_init"]["mean"]["test"] == 1.0
+    )
     # [CLS] has not met the word at layer 0, and reads it from layer 1 on
     assert plain["model"]["cls"]["layers"][0]["test"] == 0.5
     assert plain["model"]["cls"]["best"] > 0
@@ -98,7 +100,7 @@ def test_a_label_that_a_word_tells_is_found_and_a_random_one_is_not(encoder: Enc
 
 
 def test_the_layer_and_the_strength_are_chosen_on_the_validation_split(encoder: Encoder, tmp_path: Path) -> None:
-    [task] = load_probes(str(told_by_a_word(tmp_path)), None)
+    [task] = load_probes(str(told_by_a_word(tmp_path)))
     found = probe_network(encoder, encoder.network(), task)
     for pooling in ("mean", "cls"):
         layers = found[pooling]["layers"]
@@ -122,7 +124,8 @@ def test_a_stopped_command_goes_on_probe_by_probe(
     data = tmp_path / "data"
     for name in ("a", "b"):
         told_by_a_word(data, name)
-    probe_network_, done = module.probe_network, []
+    probe_network_ = module.probe_network
+    done: list[str] = []
 
     def stopped(encoder: Any, network: Any, probe: Any, *rest: Any) -> Any:
         if done:
@@ -146,7 +149,7 @@ def test_a_stopped_command_goes_on_probe_by_probe(
 def test_probes_are_chosen_by_their_path(tmp_path: Path) -> None:
     told_by_a_word(tmp_path, "x")
     told_by_a_word(tmp_path, "gold/x")
-    assert [each.name for each in load_probes(str(tmp_path), None)] == ["gold/x", "x"]
+    assert [each.name for each in load_probes(str(tmp_path))] == ["gold/x", "x"]
     assert [each.name for each in load_probes(str(tmp_path), ["gold/x"])] == ["gold/x"]
     with pytest.raises(UserError, match=r'no probe "gold/y"; did you mean "gold/x"\?'):
         load_probes(str(tmp_path), ["gold/y"])
@@ -161,9 +164,14 @@ TR, VA, TE = ("tr", "A", "x"), ("va", "A", "x"), ("te", "A", "x")
         ([TR, ("tr", "B")], r"p.txt, line 2 has 2 columns where there are 3"),
         ([TR, ("dev", "B", "x")], r"line 2: the split 'dev' is none of tr, va, te"),
         ([TR, ("tr", "B", " ")], r"line 2 has an empty label or sentence"),
-        ([TR, ("tr", "B", "x"), TE], r"p.txt has no line of split va \(validation\)"),
+        ([TR, ("tr", "B", "x"), TE, ("te", "B", "x")], r"p.txt has no line of split va \(validation\)"),
         ([TR, VA, TE], r"has one label alone in its training split"),
-        ([TR, ("tr", "B", "x"), VA, ("te", "C", "x")], r"the label 'C' of split te is not in its training split"),
+        ([TR, ("tr", "B", "x"), VA, TE], r"has one label alone in its validation split"),
+        ([TR, ("",), ("tr", "B", "x")], r"p.txt, line 2 has 1 columns"),
+        (
+            [TR, ("tr", "B", "x"), VA, ("va", "B", "x"), TE, ("te", "C", "x")],
+            r"p.txt, line 6: the label 'C' of split te is not in its training split",
+        ),
     ],
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path, rows: list[Any], sentence: str) -> None:
@@ -184,3 +192,51 @@ def test_what_cannot_be_probed_ends_in_a_sentence(
     told_by_a_word(tmp_path, "p")
     assert main(["probe", str(encoder.folder), "--data", str(tmp_path), "--max-train", "1"]) == 2
     assert "--max-train is 1" in capsys.readouterr().err
+    assert main(["probe", str(encoder.folder), "--data", str(tmp_path), "--out", str(tmp_path / "p.txt")]) == 2
+    assert "p.txt is a file: give a folder" in capsys.readouterr().err
+
+
+def test_the_command_line_takes_several_probes_and_prints_what_it_writes(
+    encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "c"):
+        told_by_a_word(tmp_path / "data", name)
+    flags = ["--data", str(tmp_path / "data"), "--tasks", "a", "b", "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(["probe", str(encoder.folder), *flags]) == 0
+    parts = json.loads((tmp_path / "out/probe.json").read_text())["parts"]
+    assert list(parts) == ["a", "b"]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    [at] = [i for i, line in enumerate(lines) if line[1:2] == ["a"]]
+    row = " ".join(lines[at])
+    model, random_init = parts["a"]["model"], parts["a"]["random_init"]
+    columns = [model["mean"], model["cls"], random_init[random_init["best"]]]
+    for found in columns:
+        assert f"{100 * found['test']:.1f} ({found['best']})" in row
+    assert [line[-2] for line in lines[at : at + 3]] == ["80", "20", "20"]
+
+
+def test_results_of_a_file_that_has_changed_are_refused(encoder: Encoder, tmp_path: Path) -> None:
+    told_by_a_word(tmp_path / "data")
+    arguments: dict[str, Any] = {"data": str(tmp_path / "data"), "out": str(tmp_path / "out"), **CPU}
+    probe(str(encoder.folder), random_init=False, **arguments)
+    with (tmp_path / "data/plain.txt").open("a") as file:
+        file.write(f"tr\tA\t{WORD[4]}\n")
+    with pytest.raises(UserError, match=r"holds results of another plain\.txt: give another --out"):
+        probe(str(encoder.folder), random_init=False, **arguments)
+
+
+def test_fewer_training_sentences_keep_every_label(tmp_path: Path) -> None:
+    rows = [("tr", label, f"{label} {i}") for label, count in (("A", 50), ("B", 1), ("C", 1)) for i in range(count)]
+    rows += [(split, label, "x") for split in ("va", "te") for label in "AB"]
+    whole = load_probe("p", write(tmp_path / "p.txt", *rows))
+    few = subset(whole, 5, seed=1)
+    assert sorted(few.splits["tr"].labels) == ["A", "A", "A", "B", "C"]
+    assert (few, few.splits["te"]) == (subset(whole, 5, seed=1), whole.splits["te"])
+    assert few != subset(whole, 5, seed=2)
+    with pytest.raises(UserError, match=r"--max-train is 2 and p has 3 labels"):
+        subset(whole, 2, seed=1)
+
+
+def test_dropout_is_off_and_the_same_command_gives_the_same_numbers(encoder: Encoder, tmp_path: Path) -> None:
+    [task] = load_probes(str(told_by_a_word(tmp_path)))
+    assert probe_network(encoder, encoder.network().train(), task) == probe_network(encoder, encoder.network(), task)

@@ -22,7 +22,7 @@ def sentence_vectors(
 
     Args:
         encoder: tokenizer, length, device and precision.
-        network: an encoder of transformers that returns hidden states.
+        network: an encoder of transformers that returns hidden states; it is put in evaluation mode.
         sentences: n texts; what is over the model's length is cut.
         advance: told of every so many sentences that are done.
 
@@ -34,6 +34,7 @@ def sentence_vectors(
 
     from sctd.train.device import autocast
 
+    network.eval()
     encoded = encoder.encode(list(sentences), return_special_tokens_mask=True)
     whole = encoder.tokenizer(list(sentences), truncation=False, verbose=False)["input_ids"]
     cut = sum(len(a) < len(b) for a, b in zip(encoded["input_ids"], whole, strict=True))

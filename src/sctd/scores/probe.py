@@ -20,13 +20,16 @@ STRENGTHS = (0.01, 0.1, 1.0)
 # lbfgs on standardised features is within a few thousandths of its end by then, whatever the probe; the validation
 # split chooses among what it finds, so that a classifier that has not converged is a fair one still.
 MOST_ITERATIONS = 100
+# Words times labels of the bag of words: lbfgs keeps some 25 copies of its weights, so that word_content's 1,000 labels
+# with all of its 23,305 words took 5 GB. Only there are rare words left out.
+MOST_WEIGHTS = 5_000_000
 
 
 def probe(
     model: str,
     data: str,
     out: str | None = None,
-    tasks: list[str] | None = None,
+    tasks: list[str] = [],  # noqa: B006  never changed; the command line wants a list
     max_train: int | None = None,
     random_init: bool = True,
     seed: int = 1,
@@ -45,22 +48,24 @@ def probe(
         data: folder with probes in SentEval's form (`tr|va|te TAB label TAB sentence`), a .txt file each, in it or in
             folders below it.
         out: folder in which to write probe.json; null: print the table alone.
-        tasks: names of probes, such as `subj_number` or `ud_gold/subj_number`; null: all that are there.
-        max_train: learn from the first so many training sentences; null: all.
+        tasks: names of probes, such as `subj_number` or `ud_gold/subj_number`; none: all that are there.
+        max_train: learn from so many training sentences, drawn by the seed, each label among them; null: all.
         random_init: also probe the same shape with random weights.
-        seed: of the random weights.
+        seed: of the random weights and of max_train's draw.
         device: `auto` (cuda, else mps, else cpu), `cpu`, `cuda` or `mps`.
         precision: `fp32`, `bf16`, `fp16` or `auto`.
 
     Returns:
-        What probe.json holds: `belongs_to`, and `parts`: name -> {rows, cut, majority, bag_of_words, model,
-        random_init}, the last two as `probe_network` returns them.
+        What probe.json holds: `belongs_to`, and `parts`: name -> {sha256: of its file, rows, majority,
+        bag_of_words: {strength, validation, test}, model, random_init}, the last two as `probe_network` returns them.
 
     Raises:
         UserError: a model, file or name that cannot be used.
     """
     if max_train is not None and max_train < 2:
         raise UserError(f"--max-train is {max_train}; it must be 2 or more.")
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise UserError(f"--out {out} is a file: give a folder.")
 
     from sctd.scores.extras import check_installed
 
@@ -69,12 +74,15 @@ def probe(
     from sctd.console import Counter, progress_bar, say
     from sctd.scores.encoder import load_encoder
     from sctd.scores.kept import Kept
-    from sctd.scores.probe_data import load_probes
+    from sctd.scores.probe_data import load_probes, subset
 
-    probes = load_probes(data, tasks)
+    probes = [subset(each, max_train, seed) for each in load_probes(data, tasks)]
     encoder = load_encoder(model, device, precision)
     settings = {"max_train": max_train, "random_init": random_init, "seed": seed, "precision": encoder.precision}
     kept = Kept(None if out is None else Path(out) / "probe.json", encoder, settings)
+    for each in probes:
+        if each.name in kept.parts and kept.parts[each.name]["sha256"] != each.sha256:
+            raise UserError(f"{kept.path} holds results of another {each.name}.txt: give another --out.")
     network = encoder.network()
     random = encoder.random_network(seed) if random_init else None
     classifiers = 1 + 2 * (encoder.num_layers + 1) * (1 if random is None else 2)
@@ -83,11 +91,12 @@ def probe(
             if each.name in kept.parts:
                 continue
             counter = Counter(bar, each.name, "classifiers", classifiers)
-            part = {"rows": {split: len(of.labels) for split, of in each.splits.items()}} | baselines(each, max_train)
+            rows = {split: len(of.labels) for split, of in each.splits.items()}
+            part = {"sha256": each.sha256, "rows": rows} | baselines(each)
             counter(1)
-            part["model"] = probe_network(encoder, network, each, max_train, counter)
+            part["model"] = probe_network(encoder, network, each, counter)
             if random is not None:
-                part["random_init"] = probe_network(encoder, random, each, max_train, counter)
+                part["random_init"] = probe_network(encoder, random, each, counter)
             kept.add(each.name, part)
     results = {"belongs_to": kept.belongs_to, "parts": {each.name: kept.parts[each.name] for each in probes}}
     print_table(results, encoder)
@@ -101,22 +110,21 @@ def probe_network(
     encoder: Encoder,
     network: Any,
     probe: Probe,
-    max_train: int | None = None,
     advance: Callable[[int], None] = lambda classifiers: None,
 ) -> dict[str, Any]:
     """Accuracies of a network's layers on a probe.
 
     Returns:
         `mean` and `cls`: {layers: [{layer, strength, validation, test}], best: the layer with the largest validation
-        accuracy (of equals the lowest), test: its test accuracy}; `cut`: sentences that were cut.
+        accuracy (of equals the lowest), validation and test: its accuracies}; `best`: the pooling whose best layer has
+        the larger validation accuracy; `cut`: sentences that were cut.
     """
     from sctd.scores.features import POOLINGS, sentence_vectors
 
     vectors, labels, cut = {}, {}, 0
     for split, of in probe.splits.items():
-        most = max_train if split == "tr" else None
-        vectors[split], cut_here = sentence_vectors(encoder, network, of.sentences[:most])
-        labels[split] = of.labels[:most]
+        vectors[split], cut_here = sentence_vectors(encoder, network, of.sentences)
+        labels[split] = of.labels
         cut += cut_here
     found: dict[str, Any] = {"cut": cut}
     for pooling in POOLINGS:
@@ -126,7 +134,13 @@ def probe_network(
             layers.append({"layer": layer, **classify(parts, labels)})
             advance(1)
         best = max(layers, key=lambda each: (each["validation"], -each["layer"]))
-        found[pooling] = {"layers": layers, "best": best["layer"], "test": best["test"]}
+        found[pooling] = {
+            "layers": layers,
+            "best": best["layer"],
+            "validation": best["validation"],
+            "test": best["test"],
+        }
+    found["best"] = max(POOLINGS, key=lambda pooling: float(found[pooling]["validation"]))
     return found
 
 
@@ -159,19 +173,20 @@ def _best_strength(features: Mapping[str, Any], labels: Mapping[str, Sequence[st
     return best
 
 
-def baselines(probe: Probe, max_train: int | None) -> dict[str, Any]:
-    """Test accuracy of the training split's most frequent label (of equals the first), and of a bag of words."""
+def baselines(probe: Probe) -> dict[str, Any]:
+    """Test accuracy of the training split's most frequent label (of equals the first), and a bag of words' figures."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    labels = {split: of.labels[: max_train if split == "tr" else None] for split, of in probe.splits.items()}
+    labels = {split: of.labels for split, of in probe.splits.items()}
     [(frequent, _)] = Tally(sorted(labels["tr"])).most_common(1)
-    words = TfidfVectorizer(token_pattern=r"(?u)\S+", sublinear_tf=True)
-    words.fit(probe.splits["tr"].sentences[:max_train])
-    features = {split: words.transform(of.sentences[: len(labels[split])]) for split, of in probe.splits.items()}
+    most = MOST_WEIGHTS // len(set(labels["tr"]))
+    words = TfidfVectorizer(token_pattern=r"(?u)\S+", sublinear_tf=True, max_features=most)
+    words.fit(probe.splits["tr"].sentences)
+    features = {split: words.transform(of.sentences) for split, of in probe.splits.items()}
     return {
         "majority": labels["te"].count(frequent) / len(labels["te"]),
         # TF-IDF rows have length 1, standardised vectors the square root of H: the same strengths, so much weaker
-        "bag_of_words": _best_strength({split: each * 10 for split, each in features.items()}, labels)["test"],
+        "bag_of_words": _best_strength({split: each * 10 for split, each in features.items()}, labels),
     }
 
 
@@ -183,15 +198,20 @@ def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
 
     title = f"Test accuracy in %; in brackets the layer, chosen on the validation split. {encoder.folder}"
     table = Table(title=Text(title), title_justify="left")
-    table.add_column("probe")
-    for name in ("majority", "bag of\nwords", "random,\nmean", "mean", "[CLS]", "test\nrows"):
+    table.add_column("probe", overflow="fold")
+    for name in ("majority", "bag of\nwords", "random\nencoder", "mean", "[CLS]", "tr\nva\nte"):
         table.add_column(name, justify="right", no_wrap=True)
 
     def best(found: Mapping[str, Any] | None, pooling: str) -> str:
         return "" if found is None else f"{100 * found[pooling]['test']:.1f} ({found[pooling]['best']})"
 
     for name, part in results["parts"].items():
-        cells = [name, f"{100 * part['majority']:.1f}", f"{100 * part['bag_of_words']:.1f}"]
-        cells += [best(part.get("random_init"), "mean"), best(part["model"], "mean"), best(part["model"], "cls")]
-        table.add_row(*map(Text, [*cells, f"{part['rows']['te']:,}"]))
+        cells = [name, f"{100 * part['majority']:.1f}", f"{100 * part['bag_of_words']['test']:.1f}"]
+        random = part.get("random_init")
+        cells += [
+            best(random, random["best"] if random else ""),
+            best(part["model"], "mean"),
+            best(part["model"], "cls"),
+        ]
+        table.add_row(*map(Text, [*cells, "\n".join(f"{count:,}" for count in part["rows"].values())]))
     Console().print(table)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sctd.errors import UserError
+from sctd.files import sha256_file
 from sctd.recipe import did_you_mean
 from sctd.text.lines import text_lines
 
@@ -22,13 +24,14 @@ class ProbeSplit:
 
 @dataclass(frozen=True)
 class Probe:
-    """One probing task: its name, the path below the data folder without .txt, and its splits tr, va and te."""
+    """One probing task: its name, the path below the data folder without .txt, its file's checksum, its splits."""
 
     name: str
+    sha256: str
     splits: dict[str, ProbeSplit]
 
 
-def load_probes(data: str, names: list[str] | None) -> list[Probe]:
+def load_probes(data: str, names: Sequence[str] = ()) -> list[Probe]:
     """The chosen probes of a folder and of the folders below it, by name.
 
     Raises:
@@ -40,21 +43,20 @@ def load_probes(data: str, names: list[str] | None) -> list[Probe]:
     files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.txt"))}
     if not files:
         raise UserError(f"{folder} has no .txt files: give the folder of probing files in SentEval's form.")
-    for name in names or []:
+    for name in names:
         if name not in files:
             nearest = did_you_mean(name, files, f"there are {', '.join(files)}")
             raise UserError(f'there is no probe "{name}"; {nearest}')
-    return [load_probe(name, files[name]) for name in names or files]
+    return [load_probe(name, files[name]) for name in dict.fromkeys(names or files)]
 
 
 def load_probe(name: str, path: Path) -> Probe:
     """One file; UserError, naming file and line, for what is not of the form."""
     splits = {split: ProbeSplit([], []) for split in SPLITS}
+    first: dict[tuple[str, str], int] = {}  # (split, label) -> line
     try:
         with path.open("rb") as file:
             for number, line in text_lines(file, str(path)):
-                if not line.strip():
-                    continue
                 place = f"{path}, line {number}"
                 cells = line.split("\t")
                 if len(cells) != 3:
@@ -66,6 +68,7 @@ def load_probe(name: str, path: Path) -> Probe:
                     raise UserError(f"{place}: the split {split!r} is none of tr, va, te; mend or remove the line.")
                 if not label.strip() or not sentence.strip():
                     raise UserError(f"{place} has an empty label or sentence: mend or remove the line.")
+                first.setdefault((split, label), number)
                 splits[split].labels.append(label)
                 splits[split].sentences.append(sentence)
     except OSError as error:
@@ -73,11 +76,34 @@ def load_probe(name: str, path: Path) -> Probe:
     for split, meaning in SPLITS.items():
         if not splits[split].labels:
             raise UserError(f"{path} has no line of split {split} ({meaning}): bring a whole copy.")
-    known = set(splits["tr"].labels)
-    if len(known) < 2:
-        raise UserError(f"{path} has one label alone in its training split: a probe wants two or more.")
-    for split in ("va", "te"):
-        new = set(splits[split].labels) - known
-        if new:
-            raise UserError(f"{path}: the label {min(new)!r} of split {split} is not in its training split; mend it.")
-    return Probe(name, splits)
+        if len(set(splits[split].labels)) < 2:
+            raise UserError(f"{path} has one label alone in its {meaning} split: a probe wants two or more.")
+    for (split, label), number in first.items():
+        if ("tr", label) not in first:
+            raise UserError(
+                f"{path}, line {number}: the label {label!r} of split {split} is not in its training split; mend it."
+            )
+    return Probe(name, sha256_file(path), splits)
+
+
+def subset(probe: Probe, most: int | None, seed: int) -> Probe:
+    """The probe with at most `most` training sentences: one of each label, then at random, a function of the seed.
+
+    Raises:
+        UserError: there are more labels than that.
+    """
+    import numpy as np
+
+    train = probe.splits["tr"]
+    if most is None or most >= len(train.labels):
+        return probe
+    order = np.random.default_rng(seed).permutation(len(train.labels)).tolist()
+    first: dict[str, int] = {}
+    for i in order:
+        first.setdefault(train.labels[i], i)
+    if len(first) > most:
+        raise UserError(f"--max-train is {most} and {probe.name} has {len(first):,} labels: give as many at least.")
+    needed = set(first.values())
+    kept = sorted([*needed, *(i for i in order if i not in needed)][:most])
+    chosen = ProbeSplit([train.sentences[i] for i in kept], [train.labels[i] for i in kept])
+    return replace(probe, splits=probe.splits | {"tr": chosen})
