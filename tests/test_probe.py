@@ -152,6 +152,15 @@ def test_probes_are_chosen_by_their_path(tmp_path: Path) -> None:
         load_probes(str(tmp_path), ["gold/y"])
 
 
+def test_several_probes_follow_one_flag(encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b", "c"):
+        told_by_a_word(tmp_path, name)
+    words = ["--data", str(tmp_path), "--tasks", "a", "c", "--device", "cpu", "--random-init", "false"]
+    assert main(["probe", str(encoder.folder), *words]) == 0
+    rows = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert rows == ["a", "c"]
+
+
 TR, VA, TE = ("tr", "A", "x"), ("va", "A", "x"), ("te", "A", "x")
 
 

@@ -68,7 +68,7 @@ def probe(
 
     from sctd.console import Counter, progress_bar, say
     from sctd.scores.encoder import load_encoder
-    from sctd.scores.kept import Kept
+    from sctd.scores.kept import Kept, checksum
     from sctd.scores.probe_data import load_probes
 
     probes = load_probes(data, tasks)
@@ -80,7 +80,8 @@ def probe(
     classifiers = 1 + 2 * (encoder.num_layers + 1) * (1 if random is None else 2)
     with progress_bar() as bar:
         for each in probes:
-            if each.name in kept.parts:
+            of = checksum({split: [rows.sentences, rows.labels] for split, rows in each.splits.items()})
+            if kept.has(each.name, of):
                 continue
             counter = Counter(bar, each.name, "classifiers", classifiers)
             part = {"rows": {split: len(of.labels) for split, of in each.splits.items()}} | baselines(each, max_train)
@@ -88,7 +89,7 @@ def probe(
             part["model"] = probe_network(encoder, network, each, max_train, counter)
             if random is not None:
                 part["random_init"] = probe_network(encoder, random, each, max_train, counter)
-            kept.add(each.name, part)
+            kept.add(each.name, of, part)
     results = {"belongs_to": kept.belongs_to, "parts": {each.name: kept.parts[each.name] for each in probes}}
     print_table(results, encoder)
     cut = sum(part["model"]["cut"] for part in results["parts"].values())
