@@ -35,7 +35,7 @@ from sctd.train.step import Stepper, StepResult
 
 EVAL_BATCH = 32
 FEW_STEPS = 100
-DRIFT_BATCHES = 2  # of the evaluation's: two more passes over 64 sequences, beside three over 512
+DRIFT_SEQUENCES = 64  # two more passes over these, beside two over the evaluation's 512
 
 
 class Interrupted(KeyboardInterrupt):
@@ -78,6 +78,10 @@ class Trainer:
                 data.validation, self.vocabulary, config.eval.sequences, min(EVAL_BATCH, micro or EVAL_BATCH)
             )
         )
+        # chosen by their number, so that they are the same whatever the micro-batch, and spread over the whole split
+        few = min(DRIFT_SEQUENCES, config.eval.sequences)
+        size = min(EVAL_BATCH, micro or EVAL_BATCH)
+        self.drift_batches = [batch for _, batch in evaluation_batches(data.validation, self.vocabulary, few, size)]
         self.precision, reason = choose_precision(choices.get("precision", config.precision), self.device)
         self.fingerprint = data_fingerprint(data)
         self.stepper = self._stepper(self.objective, micro)
@@ -206,8 +210,7 @@ class Trainer:
         """{"drift": measure -> a figure a layer}, see `sctd.method.drift`; empty without dropping."""
         if self.objective.keep_rule is None:
             return {}
-        batches = [batch for _, batch in self.eval_pairs[:DRIFT_BATCHES]]
-        return {"drift": measure_drift(self.objective, batches, self.precision, self.device)}
+        return {"drift": measure_drift(self.objective, self.drift_batches, self.precision, self.device)}
 
     def save(self) -> Path:
         """Write a checkpoint of the step that was finished last."""
