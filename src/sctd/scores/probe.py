@@ -104,14 +104,15 @@ def probe_network(
     probe: Probe,
     max_train: int | None = None,
     advance: Callable[[int], None] = lambda classifiers: None,
+    poolings: Sequence[str] = ("mean", "cls"),
 ) -> dict[str, Any]:
     """Accuracies of a network's layers on a probe.
 
     Returns:
-        `mean` and `cls`: {layers: [{layer, strength, validation, test}], best: the layer with the largest validation
+        pooling -> {layers: [{layer, strength, validation, test}], best: the layer with the largest validation
         accuracy (of equals the lowest), test: its test accuracy}; `cut`: sentences that were cut.
     """
-    from sctd.scores.features import POOLINGS, sentence_vectors
+    from sctd.scores.features import sentence_vectors
 
     vectors, labels, cut = {}, {}, 0
     for split, of in probe.splits.items():
@@ -120,7 +121,7 @@ def probe_network(
         labels[split] = of.labels[:most]
         cut += cut_here
     found: dict[str, Any] = {"cut": cut}
-    for pooling in POOLINGS:
+    for pooling in poolings:
         layers = []
         for layer in range(encoder.num_layers + 1):
             parts = {split: vectors[split][pooling][layer] for split in vectors}
