@@ -190,6 +190,39 @@ def test_pairs_and_sets_are_chosen(encoder: Encoder, tmp_path: Path, capsys: pyt
         load_pairs(str(data), ["onee"], None)
 
 
+def test_margins_of_other_data_are_not_taken_for_these(encoder: Encoder, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"out": str(tmp_path / "out"), "random_init": False, **CPU}
+    first = write(tmp_path / "first", "a", row(WORD[1], WORD[2]))
+    second = write(tmp_path / "second", "a", row(WORD[2], WORD[1]))
+    one, other = (blimp(str(encoder.folder), str(data), **arguments)["model"]["overall"] for data in (first, second))
+    assert {one, other} == {0.0, 1.0}
+
+
+def test_an_encoder_without_output_head_is_refused(tmp_path: Path) -> None:
+    folder = tiny_encoder(tmp_path / "model").folder
+    load_encoder(folder).network("AutoModel").save_pretrained(folder)
+    data = write(tmp_path / "data", "a", row(WORD[1], WORD[2]))
+    with pytest.raises(UserError, match=r"has no output head \(.* is missing\)"):
+        blimp(str(folder), str(data), **CPU)
+
+
+def test_a_sentence_without_a_token_is_named(encoder: Encoder) -> None:
+    with pytest.raises(UserError, match=r"The sentence '' has no token"):
+        pseudo_log_likelihoods(encoder, encoder.network("AutoModelForMaskedLM"), [WORD[1], ""])
+
+
+def test_several_names_follow_one_flag(encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    for name in ("a", "b", "c"):
+        write(data, name, row(WORD[1], WORD[2], name, f"of {name}"))
+    words = ["--data", str(data), "--sets", "a", "of b", "--device", "cpu", "--random-init", "false"]
+    assert main(["blimp", str(encoder.folder), *words]) == 0
+    shown = capsys.readouterr().out
+    assert "of a" in shown
+    assert "of b" in shown
+    assert "of c" not in shown
+
+
 def test_compressed_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(json.dumps(row("x", "y")).encode()))
     assert load_pairs(str(tmp_path), None, None) == [MinimalPairs("set_a", "agreement", "syntax", (("x", "y"),))]

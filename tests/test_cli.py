@@ -116,7 +116,7 @@ def test_flags_become_arguments_of_their_types() -> None:
             "bpe",
             "--lowercase",
         ),
-        *("--tokenizer", "null", "--shares", "0.1", "9e-1", "--widths", "[1, 2]"),
+        *("--tokenizer", "null", "--shares", "0.1", "9e-1", "--widths", "1", "2"),
     )
     assert given["input"] == ["a", "b"]
     assert given["out"] == "x=y"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -13,15 +14,18 @@ import pytest
 import torch
 
 from helpers import make_prepared
-from naive import one_pass
+from naive import embed, one_pass, run_layer
 from sctd.cli import main
 from sctd.config import LogConfig, ModelConfig, PretrainConfig, ScheduleConfig
 from sctd.errors import UserError
 from sctd.method.drift import DriftMeter, LayerStates, layer_states
 from sctd.method.dropping import Rows, finish_dropped, finish_full, run_prefix
 from sctd.pretrain import pretrain
-from sctd.scores.drift import drift
+from sctd.scores.drift import drift, print_table
 from sctd.scores.dropped_words import Word, correlation, write_words
+from sctd.tokens.prepared import load_prepared
+from sctd.train.metrics import RunLog
+from sctd.train.trainer import Trainer
 from test_dropping import LENGTH, batch, objective
 
 # ---- states
@@ -54,6 +58,26 @@ def test_the_last_states_equal_the_naive_passes() -> None:
         for found, places in ((last.full, None), (last.dropped, sorted(kept[row].tolist()))):
             _, wanted = one_pass(made.model, ids, places)
             torch.testing.assert_close(found[row], torch.stack(wanted), rtol=1e-6, atol=1e-8)
+
+
+def test_every_layers_states_equal_the_naive_layers() -> None:
+    made, masked = objective(6).eval(), batch(False)
+    kept = made.select(masked)
+    states = layer_states(made.model, masked.input_ids, None, kept)
+    for row in range(3):
+        places = kept[row].tolist()
+        full = short = prefix = embed(made.model, masked.input_ids[row].tolist())
+        for number, state in enumerate(states[:-1]):
+            full = run_layer(made.model, number, full, full)
+            if number < 2:  # L/2 - 1
+                short = prefix = full
+                wanted = full, full
+            else:
+                queries = [prefix[place] for place in places] if number == 2 else short
+                short = run_layer(made.model, number, queries, prefix if number == 2 else short)
+                wanted = [full[place] for place in places], short
+            torch.testing.assert_close(state.full[row], torch.stack(wanted[0]), rtol=1e-6, atol=1e-8)
+            torch.testing.assert_close(state.dropped[row], torch.stack(wanted[1]), rtol=1e-6, atol=1e-8)
 
 
 def test_the_first_layers_are_the_same_in_both_passes_and_with_ratio_1_all_are() -> None:
@@ -131,12 +155,12 @@ def test_padded_rows_count_for_nothing() -> None:
 STEPS = 6
 
 
-def run_of(folder: Path, method: str) -> tuple[Path, Path]:
+def run_of(folder: Path, method: str, layers: int = 4) -> tuple[Path, Path]:
     """(run, data) of a tiny finished run with a checkpoint every second step."""
     data = make_prepared(folder)
     config = PretrainConfig(
         method=method,  # type: ignore[arg-type]
-        model=ModelConfig(num_layers=4, hidden_size=32, num_heads=2),
+        model=ModelConfig(num_layers=layers, hidden_size=32, num_heads=2),
         schedule=ScheduleConfig(steps=STEPS),
         log=LogConfig(every=2),
         device="cpu",
@@ -189,6 +213,8 @@ def test_the_list_of_words_says_how_often_each_is_kept(sctd_run: tuple[Path, Pat
     assert table["[CLS]"]["special"] == "yes"
     assert table["[CLS]"]["kept_share"] == table["[MASK]"]["kept_share"] == "1.0000"
     assert int(table["[CLS]"]["seen"]) == 16
+    assert [row[0] for row in rows if row[2]] == [""] * sum(row[2] == "yes" for row in rows)
+    assert rows[0][0] == "1"
     ordinary = [float(row[5]) for row in rows if not row[2]]
     assert ordinary == sorted(ordinary, reverse=True)
     kept = sum(int(row[6]) * float(row[7]) for row in rows if row[7])
@@ -204,6 +230,47 @@ def test_the_file_of_words_by_hand(tmp_path: Path) -> None:
     ]
     assert correlation(words) == pytest.approx(-1)
     assert correlation([replace(word, score=1.0) for word in words]) is None
+
+
+def test_a_token_that_was_never_predicted_does_not_count_in_the_correlation() -> None:
+    learned = [Word("a", False, 3, 1.5, 2.0, 4, 1), Word("b", False, 9, 4.5, 3.0, 0, 0)]
+    untouched = [Word("c", False, 1, 0.5, 10.0, 0, 0), Word("[CLS]", True, 0, 0.0, 10.0, 4, 4)]
+    assert correlation([*learned, *untouched]) == pytest.approx(1)
+
+
+def test_a_token_with_a_tab_or_a_quote_is_read_back_whole(tmp_path: Path) -> None:
+    words = [Word(token, False, 3, 1.5, 2.0, 4, 1) for token in ("a\tb", '"', "c\nd")]
+    write_words(tmp_path / "w.tsv", words)
+    with (tmp_path / "w.tsv").open(encoding="utf-8", newline="") as file:
+        assert [row["token"] for row in csv.DictReader(file, delimiter="\t")] == ["a\tb", '"', "c\nd"]
+
+
+def test_twelve_layers_are_shown_whole_on_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    figures = [1.0] * 6 + [0.9876, 0.8765, 0.7654, 0.6543, 0.5432, 0.4321]
+    last = {"step": 1_000_000, "cosine": figures, "kl_cls": [1.234e-05] * 12, "cka": figures}
+    print_table({"settings": {"first_layer_that_differs": 6}, "checkpoints": [last]})
+    shown = capsys.readouterr().out
+    assert "\u2026" not in shown
+    assert shown.count("0.4321") == 3  # cosine, cosine again beside the other measures, CKA
+    assert "1.234e-05" in shown
+
+
+def test_a_figure_that_is_no_number_is_null_in_the_log(tmp_path: Path) -> None:
+    RunLog(tmp_path, 0, tensorboard=False).write({"step": 1, "drift": {"cka": [1.0, math.nan]}})
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "drift": {"cka": [1.0, None]}}
+
+
+def test_the_sequences_that_training_measures_on_do_not_depend_on_the_micro_batch(tmp_path: Path) -> None:
+    data = load_prepared(make_prepared(tmp_path))
+    found = []
+    for micro in (None, 3):
+        config = PretrainConfig(model=ModelConfig(num_layers=4, hidden_size=32, num_heads=2))
+        config.schedule.steps, config.batch.micro, config.device, config.precision = 1, micro, "cpu", "fp32"
+        found.append(torch.cat([each.input_ids for each in Trainer(tmp_path, data, config).drift_batches]))
+    assert torch.equal(*found)
 
 
 def test_a_dense_run_is_compared_by_frequency(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -242,6 +309,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path: Path, capfd: py
         (["{run}", "--data", "{data}", "--keep-rule", "rare"], "there is no 'rare'; choose one of importance, random"),
         (["nowhere", "--data", "{data}"], "nowhere is not a folder"),
         (["{data}", "--data", "{data}"], "has no whole checkpoint"),
+        (["{run}", "--data", "{data}", "--out", "{data}/manifest.json"], "manifest.json is a file: give a folder"),
         (["{run}", "--data", "{other}"], "was begun on other data than"),
     ],
 )
@@ -252,3 +320,9 @@ def test_what_cannot_be_measured_ends_in_a_sentence(
     places: dict[str, Any] = {"run": run, "data": data, "other": make_prepared(tmp_path, seed=2)}
     assert main(["drift", *(word.format(**places) for word in words)]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_two_layers_are_too_few(tmp_path: Path) -> None:
+    run, data = run_of(tmp_path, "dense", layers=2)
+    with pytest.raises(UserError, match="has 2 layers; dropping needs an even number, 4 at least"):
+        drift(str(run), str(data), sequences=8, device="cpu", precision="fp32")

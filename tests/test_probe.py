@@ -155,6 +155,16 @@ def test_probes_are_chosen_by_their_path(tmp_path: Path) -> None:
         load_probes(str(tmp_path), ["gold/y"])
 
 
+def test_several_probes_follow_one_flag(encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b", "c"):
+        told_by_a_word(tmp_path, name)
+    words = ["--data", str(tmp_path), "--tasks", "a", "c", "--device", "cpu", "--random-init", "false"]
+    assert main(["probe", str(encoder.folder), *words]) == 0
+    rows = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("│ ")]
+    rows = [name for name in rows if name != "│"]
+    assert rows == ["a", "c"]
+
+
 TR, VA, TE = ("tr", "A", "x"), ("va", "A", "x"), ("te", "A", "x")
 
 
@@ -168,15 +178,21 @@ TR, VA, TE = ("tr", "A", "x"), ("va", "A", "x"), ("te", "A", "x")
         ([TR, VA, TE], r"has one label alone in its training split"),
         ([TR, ("tr", "B", "x"), VA, TE], r"has one label alone in its validation split"),
         ([TR, ("",), ("tr", "B", "x")], r"p.txt, line 2 has 1 columns"),
-        (
-            [TR, ("tr", "B", "x"), VA, ("va", "B", "x"), TE, ("te", "C", "x")],
-            r"p.txt, line 6: the label 'C' of split te is not in its training split",
-        ),
     ],
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path, rows: list[Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         load_probe("p", write(tmp_path / "p.txt", *rows))
+
+
+def test_a_label_that_training_lacks_counts_as_wrong_and_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [TR, ("tr", "B", "x"), VA, ("va", "B", "x"), TE, ("te", "C", "x"), ("te", "C", "y")]
+    task = load_probe("p", write(tmp_path / "p.txt", *rows))
+    assert task.splits["te"].labels == ["A", "C", "C"]
+    said = " ".join(capfd.readouterr().err.split())
+    assert "p.txt, line 6: the label 'C' of split te is not in the training split; its rows (2) count as wrong" in said
 
 
 def test_what_cannot_be_probed_ends_in_a_sentence(
@@ -215,14 +231,15 @@ def test_the_command_line_takes_several_probes_and_prints_what_it_writes(
     assert [line[-2] for line in lines[at : at + 3]] == ["80", "20", "20"]
 
 
-def test_results_of_a_file_that_has_changed_are_refused(encoder: Encoder, tmp_path: Path) -> None:
+def test_results_of_a_file_that_has_changed_are_made_again(encoder: Encoder, tmp_path: Path) -> None:
     told_by_a_word(tmp_path / "data")
     arguments: dict[str, Any] = {"data": str(tmp_path / "data"), "out": str(tmp_path / "out"), **CPU}
-    probe(str(encoder.folder), random_init=False, **arguments)
+    before = probe(str(encoder.folder), random_init=False, **arguments)["parts"]["plain"]
     with (tmp_path / "data/plain.txt").open("a") as file:
         file.write(f"tr\tA\t{WORD[4]}\n")
-    with pytest.raises(UserError, match=r"holds results of another plain\.txt: give another --out"):
-        probe(str(encoder.folder), random_init=False, **arguments)
+    after = probe(str(encoder.folder), random_init=False, **arguments)["parts"]["plain"]
+    assert (before["rows"]["tr"], after["rows"]["tr"]) == (80, 81)
+    assert before["of"] != after["of"]
 
 
 def test_fewer_training_sentences_keep_every_label(tmp_path: Path) -> None:

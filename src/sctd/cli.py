@@ -10,7 +10,7 @@ import traceback
 from argparse import Action
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from types import NoneType, SimpleNamespace
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from sctd import __version__
@@ -111,7 +111,7 @@ def parser_of(name: str, verb: Verb, function: Callable[..., Any]) -> VerbParser
         parser.add_argument("--config", metavar="RECIPE", help="a YAML file, or a name that `sctd recipes` lists")
         parser.add_settings()
     for action in parser._actions:
-        hint = parser.hints.get(action.dest)
+        hint = _without_null(parser.hints.get(action.dest))
         if get_origin(hint) in (list, tuple):  # several words, each of the first's type
             action.nargs = "+" if get_origin(hint) is list else len(get_args(hint))
             action.metavar = action.dest.rpartition(".")[2].upper()
@@ -125,6 +125,12 @@ def parser_of(name: str, verb: Verb, function: Callable[..., Any]) -> VerbParser
     needed = [f"{parser.shown(a.dest)} {a.dest.upper()}" for a in parser._actions if a.required and a.option_strings]
     parser.usage = " ".join([parser.prog, *map(str.upper, verb.positional), *needed, "[--FLAG VALUE ...]"])
     return parser
+
+
+def _without_null(hint: Any) -> Any:
+    """`list[str]` of `list[str] | None`; any other hint as it is."""
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+    return kinds[0] if len(kinds) == 1 and len(get_args(hint)) == 2 else hint
 
 
 def run(words: Sequence[str]) -> None:
@@ -144,7 +150,8 @@ def run(words: Sequence[str]) -> None:
             return
         pairs = parser.parse_args(rest, defaults=False).items()
         given: dict[str, Any] = {
-            key: tuple(value) if get_origin(parser.hints.get(key)) is tuple else value for key, value in pairs
+            key: tuple(value) if get_origin(_without_null(parser.hints.get(key))) is tuple else value
+            for key, value in pairs
         }
         if "config" in inspect.signature(function).parameters:
             recipe = load_recipe(given["config"]) if "config" in given else {}

@@ -184,11 +184,18 @@ class EvalConfig:
         every: steps between evaluations; null: 20 evaluations a run.
         sequences: validation sequences to evaluate on (fewer where the data has fewer).
         baselines: also compute what a unigram and a bigram model reach at the same [MASK] inputs.
+        probes: cheap signals of what the model understands: `probe:NAME`, `blimp`, `blimp:NAME` (a set or
+            phenomenon), `task:NAME` (a quick fine-tuning); they go into metrics.jsonl as eval_probe_NAME and so on.
+        probes_data: folder that holds `probing`, `blimp` and `tasks`, as far as probes asks for them.
+        probes_every: steps between them; null: 5 times a run.
     """
 
     every: int | None = None
     sequences: int = 512
     baselines: bool = True
+    probes: list[str] = field(default_factory=list)
+    probes_data: str | None = None
+    probes_every: int | None = None
 
 
 @dataclass
@@ -311,6 +318,7 @@ def check(config: PretrainConfig) -> None:
         "batch.size": config.batch.size,
         "batch.micro": config.batch.micro,
         "eval.every": config.eval.every,
+        "eval.probes_every": config.eval.probes_every,
         "eval.sequences": config.eval.sequences,
         "checkpoint.every": config.checkpoint.every,
         "checkpoint.keep": config.checkpoint.keep,

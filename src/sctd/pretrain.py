@@ -57,7 +57,7 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
     prepared = load_prepared(data)
     if checkpoint is not None and checkpoint[1].data != data_fingerprint(prepared):
         raise UserError(f"{run} was begun on other data than {data}: give the --data folder that it was begun with.")
-    trainer = Trainer(run, prepared, config, checkpoint)
+    trainer = Trainer(run, prepared, config, checkpoint, _signals(run, config))
     with disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
     if checkpoint is None:
@@ -129,6 +129,17 @@ def _refuse_or_clear(run: Path) -> None:
     if not begun or any((run / "checkpoints").glob("step-*")):
         raise UserError(f"{run} exists already: add --resume to go on with it, or give another --out.")
     shutil.rmtree(run)
+
+
+def _signals(run: Path, config: PretrainConfig) -> Any:
+    """What eval.probes asks for, with its data read, or null."""
+    if not config.eval.probes:
+        return None
+    from sctd.scores.extras import check_installed
+    from sctd.scores.signals import Signals
+
+    check_installed("sklearn", "accelerate", extra="evaluate")
+    return Signals(config.eval.probes, config.eval.probes_data, run, config.device, config.precision)
 
 
 def _describe(run: Path, config: PretrainConfig, trainer: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from sctd.errors import UserError
 
 HUB = "hf:"
+MASKED_LM = "AutoModelForMaskedLM"
 # key of config.json in which an export says what the model has read: {"seq_len": S, "token_types": 1 or 2}
 TRAINED_ON = "sctd_trained_on"
 
@@ -77,8 +78,13 @@ def load_network(folder: Path, kind: str, **settings: Any) -> Any:
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # that a new head has new weights is what fine-tuning means
     try:
-        network = getattr(transformers, kind).from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32, **settings
+        network, loading = getattr(transformers, kind).from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **settings,
         )
     except Exception as error:
         raise UserError(
@@ -87,6 +93,11 @@ def load_network(folder: Path, kind: str, **settings: Any) -> Any:
         ) from error
     finally:
         logging.set_verbosity(level)
+    if kind == MASKED_LM and loading["missing_keys"]:
+        raise UserError(
+            f"{folder} has no output head ({min(loading['missing_keys'])} is missing): it is an encoder alone, and no "
+            "masked language model."
+        )
     return network.eval()
 
 

@@ -74,7 +74,8 @@ class DriftMeter:
         if not self.layers:
             self.layers = [_LayerSums(state.full.shape[-1]) for state in states]
         for sums, state in zip(self.layers, states, strict=True):
-            sums.add(state)
+            if state.full is not state.dropped:  # the prefix, where there is nothing to measure
+                sums.add(state)
 
     def read(self) -> dict[str, list[float]]:
         """Measure -> one figure a layer.
@@ -84,9 +85,9 @@ class DriftMeter:
         al., 2019, section 3), which a turn or a common scale of one side leaves at 1.
         """
         return {
-            "cosine": [sums.cosine / sums.rows for sums in self.layers],
-            "kl_cls": [sums.kl / sums.sequences for sums in self.layers],
-            "cka": [sums.cka() for sums in self.layers],
+            "cosine": [sums.cosine / sums.rows if sums.rows else 1.0 for sums in self.layers],
+            "kl_cls": [sums.kl / sums.sequences if sums.rows else 0.0 for sums in self.layers],
+            "cka": [sums.cka() if sums.rows else 1.0 for sums in self.layers],
         }
 
 

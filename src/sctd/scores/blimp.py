@@ -60,7 +60,7 @@ def blimp(
     from sctd.console import Counter, progress_bar, say
     from sctd.scores.blimp_data import load_pairs
     from sctd.scores.encoder import load_encoder
-    from sctd.scores.kept import Kept
+    from sctd.scores.kept import Kept, checksum
 
     chosen = load_pairs(data, sets, pairs)
     encoder = load_encoder(model, device, precision)
@@ -72,7 +72,7 @@ def blimp(
     if random_init:
         arms["random_init"] = (lambda: encoder.random_network(seed, "AutoModelForMaskedLM"), RANDOM_PAIRS)
     for arm, (load, most) in arms.items():
-        todo = [each for each in chosen if f"{arm}/{each.name}" not in kept.parts]
+        todo = [each for each in chosen if not kept.has(f"{arm}/{each.name}", checksum(each.pairs))]
         if not todo:
             continue
         network = load()
@@ -81,7 +81,9 @@ def blimp(
             counter = Counter(bar, "random weights" if arm == "random_init" else "minimal pairs", "sentences", total)
             for each in todo:
                 margins, cut = score_set(encoder, network, each, within_word, most, counter)
-                kept.add(f"{arm}/{each.name}", {"margins": [round(m, 4) for m in margins], "cut": cut})
+                kept.add(
+                    f"{arm}/{each.name}", checksum(each.pairs), {"margins": [round(m, 4) for m in margins], "cut": cut}
+                )
     results: dict[str, Any] = {"settings": settings}
     for arm in arms:
         parts = {each.name: kept.parts[f"{arm}/{each.name}"] for each in chosen}

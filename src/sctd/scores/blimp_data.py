@@ -95,7 +95,7 @@ def _set(place: str, rows: Iterator[tuple[str, Any]], most: int | None) -> Minim
             value = row.get(name)
             if not isinstance(value, str) or not value.strip():
                 raise UserError(f"{here}: {name!r} is missing or empty: mend or remove the line.")
-        this = (row["UID"], row["linguistics_term"], row["field"])
+        this = (row["UID"], row["linguistics_term"], row["field"].replace("/", "_"))  # one file has a slash
         if about is not None and this != about:
             raise UserError(f"{here} is of {', '.join(this)}, the lines before of {', '.join(about)}: one set a file.")
         about = this

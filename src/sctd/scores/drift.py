@@ -43,7 +43,8 @@ def drift(
 
     Returns:
         What drift.json holds: `settings`; `checkpoints`: [{step, cosine, kl_cls, cka: a figure a layer, as
-        `sctd.method.drift.DriftMeter.read` explains them; mean: of each over the layers L/2 .. L-1}].
+        `sctd.method.drift.DriftMeter.read` explains them; mean: of each over the layers L/2 .. L-1}];
+        `spearman`, with the rule importance: see `dropped_words.correlation`.
 
     Raises:
         UserError: a run, data folder or setting that cannot be used.
@@ -53,16 +54,20 @@ def drift(
     source = Path(run)
     if not source.is_dir():
         raise UserError(f"{source} is not a folder: give the folder of a run that sctd pretrain wrote.")
+    target = Path(out) if out is not None else source
+    if target.exists() and not target.is_dir():
+        raise UserError(f"--out {target} is a file: give a folder.")
 
     from sctd.batches.loader import evaluation_batches
     from sctd.console import Counter, progress_bar, say
     from sctd.files import disk_errors, write_json
     from sctd.recipe import build_config
-    from sctd.scores.dropped_words import print_words, words_table, write_words
+    from sctd.scores.dropped_words import correlation, print_words, words_table, write_words
     from sctd.tokens.prepared import load_prepared
     from sctd.train.checkpoint import list_checkpoints, load_tensors, read_state
     from sctd.train.device import choose_device, choose_precision
     from sctd.train.evaluate import measure_drift
+    from sctd.train.metrics import without_nan
     from sctd.train.setup import ORIGIN, build_objective, read_vocabulary
     from sctd.train.trainer import data_fingerprint
 
@@ -100,7 +105,7 @@ def drift(
             counter(sum(map(len, batches)))
             mean = {name: sum(figures[first:]) / (layers - first) for name, figures in measures.items()}
             checkpoints.append({"step": state.global_step, **measures, "mean": mean})
-    results = {
+    results: dict[str, Any] = {
         "settings": {
             "method": whole[0][1].config["method"],
             "keep_rule": config.dropping.keep_rule,
@@ -112,10 +117,11 @@ def drift(
         "checkpoints": checkpoints,
     }
     words = words_table(objective, prepared, batches, where)
-    target = Path(out) if out is not None else source
+    if config.dropping.keep_rule == "importance":
+        results["spearman"] = correlation(words)
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
-    write_json(target / "drift.json", results)
+    write_json(target / "drift.json", without_nan(results))
     if config.dropping.keep_rule == "importance":
         write_words(target / "importance.tsv", words)
     print_table(results)
@@ -146,16 +152,16 @@ def print_table(results: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     last = results["checkpoints"][-1]
-    layers = range(len(last["cosine"]))
     first = results["settings"]["first_layer_that_differs"]
-    title = f"Cosine of the pass with dropping to the full pass; the layers before {first} are the same"
-    table = Table("step", *(f"layer {number}" for number in layers), title=Text(title), title_justify="left")
+    layers = range(first, len(last["cosine"]))
+    title = f"Cosine of the pass with dropping to the full pass, by layer; the layers before {first} are the same"
+    table = Table("step", *map(str, layers), title=Text(title), title_justify="left")
     for each in results["checkpoints"]:
-        table.add_row(f"{each['step']:,}", *(f"{figure:.4f}" for figure in each["cosine"]))
-    Console().print(table)
-    table = Table(
-        "measure", *(f"layer {number}" for number in layers), title=f"Step {last['step']:,}", title_justify="left"
-    )
+        table.add_row(f"{each['step']:,}", *(f"{figure:.4f}" for figure in each["cosine"][first:]))
+    # on a narrower screen the lines break, and no figure is cut
+    console = Console(width=max(Console().width, 12 + 12 * len(layers)))
+    console.print(table)
+    table = Table("measure", *map(str, layers), title=f"Step {last['step']:,}, by layer", title_justify="left")
     for name in MEASURES:
-        table.add_row(name, *(f"{figure:.4g}" for figure in last[name]))
-    Console().print(table)
+        table.add_row(name, *(f"{figure:.4g}" for figure in last[name][first:]))
+    console.print(table)

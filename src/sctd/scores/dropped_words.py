@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +48,7 @@ class Word:
 
 
 def words_table(objective: Objective, data: PreparedData, batches: Sequence[Batch], device: Any) -> list[Word]:
-    """The tokens that occur in training split or held-out inputs, the highest score first."""
+    """The tokens that occur in training split or held-out inputs, the highest score first, special ones last."""
     import torch
 
     from sctd.train.setup import load_tokenizer
@@ -69,24 +71,35 @@ def words_table(objective: Objective, data: PreparedData, batches: Sequence[Batc
         for i, count in enumerate(data.unigram.tolist())
         if count or seen[i]
     ]
-    return sorted(words, key=lambda word: (not word.special, -word.score))
+    return sorted(words, key=lambda word: (word.special, -word.score))
 
 
 def write_words(path: Path, words: Sequence[Word]) -> None:
-    """A tab-separated file with a header, one token a line, whole or not at all."""
-    lines = ["rank\ttoken\tspecial\tcount\tper_million\timportance\tseen\tkept_share"]
+    """A tab-separated file with a header, one token a line, whole or not at all.
+
+    Special tokens have no rank and no importance: they are kept or dropped whatever the table says.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n")  # quotes a token that holds a tab, a line's end or "
+    table.writerow(["rank", "token", "special", "count", "per_million", "importance", "seen", "kept_share"])
     for rank, word in enumerate(words, start=1):
         share = "" if word.share is None else f"{word.share:.4f}"
-        cells = (rank, word.token, "yes" if word.special else "", word.count, f"{word.per_million:.2f}")
-        lines.append("\t".join(map(str, (*cells, f"{word.score:.4f}", word.seen, share))))
-    write_text(path, "\n".join(lines) + "\n")
+        ranked, score = ("", "") if word.special else (rank, f"{word.score:.4f}")
+        special = "yes" if word.special else ""
+        table.writerow([ranked, word.token, special, word.count, f"{word.per_million:.2f}", score, word.seen, share])
+    write_text(path, text.getvalue())
 
 
 def correlation(words: Sequence[Word]) -> float | None:
-    """Spearman's correlation of score and frequency over ordinary tokens; null where one of them is constant."""
+    """Spearman's correlation of score and frequency over ordinary tokens; null where one of them is constant.
+
+    Tokens that were never predicted still have the starting value, which special tokens keep for ever: they are left
+    out, as they would rank above all that was learned.
+    """
     from scipy.stats import spearmanr
 
-    ordinary = [word for word in words if not word.special and word.count]
+    starting = {word.score for word in words if word.special}
+    ordinary = [word for word in words if not word.special and word.count and word.score not in starting]
     if len({word.score for word in ordinary}) < 2 or len({word.count for word in ordinary}) < 2:
         return None
     return float(spearmanr([word.score for word in ordinary], [word.count for word in ordinary])[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from sctd.scores.encoder import Encoder
 
 BELONGS_TO = "belongs_to"
+
+
+def checksum(rows: Any) -> str:
+    """SHA-256 of something that JSON can hold."""
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 class Kept:
@@ -46,9 +52,13 @@ class Kept:
                 raise UserError(f"{path} holds results of {what}: give another --out.")
         self.parts = parts
 
-    def add(self, name: str, part: Any) -> None:
-        """Keep a part that is finished."""
-        self.parts[name] = part
+    def has(self, name: str, of: str) -> bool:
+        """Whether the part is finished, of the same data, by its checksum."""
+        return name in self.parts and self.parts[name].get("of") == of
+
+    def add(self, name: str, of: str, part: dict[str, Any]) -> None:
+        """Keep a part that is finished, in the place of one of other data."""
+        self.parts[name] = {"of": of, **part}
         self._write({})
 
     def finish(self, results: dict[str, Any]) -> None:

@@ -20,9 +20,9 @@ SHORTEST = 4
 
 def overlap(
     data: str,
-    tasks: list[str] = [],  # noqa: B006  never changed; the command line wants a list
+    tasks: list[str] | None = None,
     tasks_data: str | None = None,
-    texts: list[str] = [],  # noqa: B006
+    texts: list[str] | None = None,
     n: int = 8,
     threshold: float = 0.5,
     out: str | None = None,
@@ -67,7 +67,7 @@ def overlap(
     from sctd.tokens.manifest import MANIFEST
     from sctd.tokens.prepared import load_prepared
 
-    lines = {file: read_lines(Path(file)) for file in texts}
+    lines = {file: read_lines(Path(file)) for file in texts or []}
     splits: dict[str, dict[str, list[Example]]] = read_tasks(tasks, tasks_data) if tasks else {}
     prepared = load_prepared(data)
     if out is not None:

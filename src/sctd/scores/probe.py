@@ -29,7 +29,7 @@ def probe(
     model: str,
     data: str,
     out: str | None = None,
-    tasks: list[str] = [],  # noqa: B006  never changed; the command line wants a list
+    tasks: list[str] | None = None,
     max_train: int | None = None,
     random_init: bool = True,
     seed: int = 1,
@@ -48,7 +48,7 @@ def probe(
         data: folder with probes in SentEval's form (`tr|va|te TAB label TAB sentence`), a .txt file each, in it or in
             folders below it.
         out: folder in which to write probe.json; null: print the table alone.
-        tasks: names of probes, such as `subj_number` or `ud_gold/subj_number`; none: all that are there.
+        tasks: names of probes, such as `subj_number` or `ud_gold/subj_number`; null: all that are there.
         max_train: learn from so many training sentences, drawn by the seed, each label among them; null: all.
         random_init: also probe the same shape with random weights.
         seed: of the random weights and of max_train's draw.
@@ -56,7 +56,7 @@ def probe(
         precision: `fp32`, `bf16`, `fp16` or `auto`.
 
     Returns:
-        What probe.json holds: `belongs_to`, and `parts`: name -> {sha256: of its file, rows, majority,
+        What probe.json holds: `belongs_to`, and `parts`: name -> {of: checksum of its file, rows, majority,
         bag_of_words: {strength, validation, test}, model, random_init}, the last two as `probe_network` returns them.
 
     Raises:
@@ -76,28 +76,25 @@ def probe(
     from sctd.scores.kept import Kept
     from sctd.scores.probe_data import load_probes, subset
 
-    probes = [subset(each, max_train, seed) for each in load_probes(data, tasks)]
+    probes = [subset(each, max_train, seed) for each in load_probes(data, tasks or ())]
     encoder = load_encoder(model, device, precision)
     settings = {"max_train": max_train, "random_init": random_init, "seed": seed, "precision": encoder.precision}
     kept = Kept(None if out is None else Path(out) / "probe.json", encoder, settings)
-    for each in probes:
-        if each.name in kept.parts and kept.parts[each.name]["sha256"] != each.sha256:
-            raise UserError(f"{kept.path} holds results of another {each.name}.txt: give another --out.")
     network = encoder.network()
     random = encoder.random_network(seed) if random_init else None
     classifiers = 1 + 2 * (encoder.num_layers + 1) * (1 if random is None else 2)
     with progress_bar() as bar:
         for each in probes:
-            if each.name in kept.parts:
+            if kept.has(each.name, each.sha256):
                 continue
             counter = Counter(bar, each.name, "classifiers", classifiers)
             rows = {split: len(of.labels) for split, of in each.splits.items()}
-            part = {"sha256": each.sha256, "rows": rows} | baselines(each)
+            part = {"rows": rows} | baselines(each)
             counter(1)
             part["model"] = probe_network(encoder, network, each, counter)
             if random is not None:
                 part["random_init"] = probe_network(encoder, random, each, counter)
-            kept.add(each.name, part)
+            kept.add(each.name, each.sha256, part)
     results = {"belongs_to": kept.belongs_to, "parts": {each.name: kept.parts[each.name] for each in probes}}
     print_table(results, encoder)
     cut = sum(part["model"]["cut"] for part in results["parts"].values())
@@ -111,15 +108,16 @@ def probe_network(
     network: Any,
     probe: Probe,
     advance: Callable[[int], None] = lambda classifiers: None,
+    poolings: Sequence[str] = ("mean", "cls"),
 ) -> dict[str, Any]:
     """Accuracies of a network's layers on a probe.
 
     Returns:
-        `mean` and `cls`: {layers: [{layer, strength, validation, test}], best: the layer with the largest validation
+        pooling -> {layers: [{layer, strength, validation, test}], best: the layer with the largest validation
         accuracy (of equals the lowest), validation and test: its accuracies}; `best`: the pooling whose best layer has
         the larger validation accuracy; `cut`: sentences that were cut.
     """
-    from sctd.scores.features import POOLINGS, sentence_vectors
+    from sctd.scores.features import sentence_vectors
 
     vectors, labels, cut = {}, {}, 0
     for split, of in probe.splits.items():
@@ -127,7 +125,7 @@ def probe_network(
         labels[split] = of.labels
         cut += cut_here
     found: dict[str, Any] = {"cut": cut}
-    for pooling in POOLINGS:
+    for pooling in poolings:
         layers = []
         for layer in range(encoder.num_layers + 1):
             parts = {split: vectors[split][pooling][layer] for split in vectors}
@@ -140,7 +138,7 @@ def probe_network(
             "validation": best["validation"],
             "test": best["test"],
         }
-    found["best"] = max(POOLINGS, key=lambda pooling: float(found[pooling]["validation"]))
+    found["best"] = max(poolings, key=lambda pooling: float(found[pooling]["validation"]))
     return found
 
 

@@ -54,15 +54,16 @@ def pseudo_log_likelihoods(
     sums = np.zeros(len(sentences))
     for special, members in sorted(groups.items(), key=lambda group: len(group[0])):
         scored = [place for place, is_special in enumerate(special) if not is_special]
-        at_a_time = max(1, COPIES_TOKENS // max(1, len(special) * len(scored)))
+        if not scored:
+            raise UserError(f"The sentence {sentences[members[0]]!r} has no token for this tokenizer: leave it out.")
+        at_a_time = max(1, COPIES_TOKENS // (len(special) * len(scored)))
         for first in range(0, len(members), at_a_time):
             chosen = members[first : first + at_a_time]
             ids = torch.tensor([encoded["input_ids"][i] for i in chosen])
             words = None
             if within_word == "l2r":
                 words = torch.tensor([[-1 if w is None else w for w in encoded.word_ids(i)] for i in chosen])
-            if scored:
-                sums[chosen] = _sums(encoder, network, ids, torch.tensor(scored), words)
+            sums[chosen] = _sums(encoder, network, ids, torch.tensor(scored), words)
             advance(len(chosen))
     return sums, cut
 

@@ -55,8 +55,7 @@ class RunLog:
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line; its numbers also become scalars under their names."""
-        # JSON has no NaN: a number that is not finite is written as null
-        clean = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in line.items()}
+        clean = without_nan(line)
         with disk_errors(self.path.parent), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(clean) + "\n")
         if self._board is not None:
@@ -64,14 +63,24 @@ class RunLog:
                 if name != "step" and isinstance(value, int | float):
                     group = "eval" if name.startswith("eval_") else "train"
                     self._board.add_scalar(f"{group}/{name}", value, line["step"])
-            for measure, figures in line.get("drift", {}).items():
+            for measure, figures in clean.get("drift", {}).items():
                 for layer, value in enumerate(figures):
-                    self._board.add_scalar(f"drift/{measure}_layer_{layer}", value, line["step"])
+                    if value is not None:
+                        self._board.add_scalar(f"drift/{measure}_layer_{layer}", value, line["step"])
 
     def close(self) -> None:
         """Flush what TensorBoard still holds."""
         if self._board is not None:
             self._board.close()
+
+
+def without_nan(value: Any) -> Any:
+    """The same with null for every number that is not finite: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {name: without_nan(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_metrics(run: Path | str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +21,7 @@ from sctd.files import sha256_file
 from sctd.method.interval import is_consistency_step
 from sctd.method.keep_rules import ImportanceRule
 from sctd.method.objectives import Objective
+from sctd.model.bert import Bert
 from sctd.tokens.prepared import PreparedData
 from sctd.train.budget import seconds_a_step, steps_in
 from sctd.train.checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint
@@ -35,7 +36,7 @@ from sctd.train.step import Stepper, StepResult
 
 EVAL_BATCH = 32
 FEW_STEPS = 100
-DRIFT_BATCHES = 2  # of the evaluation's: two more passes over 64 sequences, beside three over 512
+DRIFT_SEQUENCES = 64  # two more passes over these, beside two over the evaluation's 512
 
 
 class Interrupted(KeyboardInterrupt):
@@ -50,6 +51,7 @@ class Trainer:
         data: what `prepare` wrote.
         config: every setting.
         checkpoint: folder and state to go on from, or null for a new run.
+        signals: more figures of the model, asked for every eval.probes_every steps, by their names in metrics.jsonl.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Trainer:
         data: PreparedData,
         config: PretrainConfig,
         checkpoint: tuple[Path, TrainState] | None = None,
+        signals: Callable[[Bert], dict[str, float]] | None = None,
     ) -> None:
         self.run = run
+        self.signals = signals
         self.data = data
         self.config = config
         self.state = checkpoint[1] if checkpoint else TrainState()
@@ -78,6 +82,10 @@ class Trainer:
                 data.validation, self.vocabulary, config.eval.sequences, min(EVAL_BATCH, micro or EVAL_BATCH)
             )
         )
+        # chosen by their number, so that they are the same whatever the micro-batch, and spread over the whole split
+        few = min(DRIFT_SEQUENCES, config.eval.sequences)
+        size = min(EVAL_BATCH, micro or EVAL_BATCH)
+        self.drift_batches = [batch for _, batch in evaluation_batches(data.validation, self.vocabulary, few, size)]
         self.precision, reason = choose_precision(choices.get("precision", config.precision), self.device)
         self.fingerprint = data_fingerprint(data)
         self.stepper = self._stepper(self.objective, micro)
@@ -96,6 +104,8 @@ class Trainer:
             "checkpoint": config.checkpoint.every or max(1, self.steps // 10),
             "log": config.log.every or max(1, self.steps // 200),
         }
+        if signals is not None:
+            self.every["probes"] = config.eval.probes_every or max(1, self.steps // 5)
         self.unigram_loss = data.manifest.unigram_entropy
         self._stop: signal.Signals | None = None
         self._warned = False
@@ -166,7 +176,7 @@ class Trainer:
                     self._check_finite(step, result, lr)  # reads the loss, so waits for the device
                 state.seconds, since = state.seconds + time.perf_counter() - since, time.perf_counter()
                 line: dict[str, Any] = {}
-                if due["log"] or due["eval"]:
+                if due["log"] or due["eval"] or due.get("probes"):
                     speed = (state.tokens - line_tokens) / max(state.seconds - line_seconds, 1e-9)
                     line = {
                         "step": step,
@@ -184,6 +194,10 @@ class Trainer:
                     line |= last_eval | self.drift()
                     bar.console.print(_eval_sentence(step, last_eval), markup=False)
                     self._warn_plateau(step, warmup, last_eval, line)
+                if due.get("probes") and self.signals is not None:
+                    figures = self.signals(self.objective.model)
+                    line |= figures
+                    bar.console.print(_figures_sentence(step, figures), markup=False)
                 if line:
                     log.write(line)
                 if due["checkpoint"]:
@@ -206,8 +220,7 @@ class Trainer:
         """{"drift": measure -> a figure a layer}, see `sctd.method.drift`; empty without dropping."""
         if self.objective.keep_rule is None:
             return {}
-        batches = [batch for _, batch in self.eval_pairs[:DRIFT_BATCHES]]
-        return {"drift": measure_drift(self.objective, batches, self.precision, self.device)}
+        return {"drift": measure_drift(self.objective, self.drift_batches, self.precision, self.device)}
 
     def save(self) -> Path:
         """Write a checkpoint of the step that was finished last."""
@@ -286,3 +299,9 @@ def _eval_sentence(step: int, figures: dict[str, float]) -> str:
     if "eval_loss_dropped" in figures:
         text += f"; with dropping {figures['eval_loss_dropped']:.3f}"
     return text
+
+
+def _figures_sentence(step: int, figures: dict[str, float]) -> str:
+    return f"step {step:,}: " + ", ".join(
+        f"{name.removeprefix('eval_')} {value:.3f}" for name, value in figures.items()
+    )
