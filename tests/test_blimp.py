@@ -249,6 +249,34 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, sentenc
         load_pairs(str(tmp_path), None, None)
 
 
+def test_a_set_that_two_files_hold_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a", row("x", "y"))
+    write(tmp_path, "b", row("x", "y"))
+    with pytest.raises(UserError, match=r"b.jsonl holds the set set_a, as another file there does"):
+        load_pairs(str(tmp_path), None, None)
+
+
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    folder = tiny_encoder(tmp_path / "model").folder
+    network = load_encoder(folder).network("AutoModelForMaskedLM")
+    with torch.no_grad():
+        network.cls.predictions.bias.fill_(float("nan"))
+    network.save_pretrained(folder)
+    data = write(tmp_path / "data", "a", row(WORD[1], WORD[2]))
+    with pytest.raises(UserError, match="gives probabilities that are no numbers"):
+        blimp(str(folder), str(data), **CPU)
+
+
+def test_what_auto_came_to_is_kept(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sctd.train import device
+
+    data = write(tmp_path / "data", "a", row(WORD[1], WORD[2]))
+    for fast in (True, False):  # the measurement comes out otherwise the second time
+        monkeypatch.setattr(device, "cpu_multiplies_bf16_fast", lambda fast=fast: fast)
+        found = blimp(str(encoder.folder), str(data), str(tmp_path / "out"), random_init=False, device="cpu")
+        assert found["settings"]["precision"] == "bf16"
+
+
 def test_what_cannot_be_scored_ends_in_a_sentence(
     encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

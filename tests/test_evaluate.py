@@ -128,6 +128,23 @@ def test_finished_runs_are_not_made_again(
     assert evaluate(model, ALL_KINDS, str(finished), data, seeds=2, **SHORT)["tasks"] == before
 
 
+def test_results_on_other_examples_are_made_again(model: str, tmp_path: Path) -> None:
+    for name, labels in (("one", (0, 1)), ("other", (1, 0))):
+        for split in ("train", "dev"):
+            path = tmp_path / name / "sst2" / f"{split}.tsv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("sentence\tlabel\n" + "".join(f"{words(9)[i]}\t{labels[i % 2]}\n" for i in range(9)))
+    arguments: dict[str, Any] = {"seeds": 1, **SHORT}
+    one = evaluate(model, ["sst2"], str(tmp_path / "out"), str(tmp_path / "one"), **arguments)
+    other = evaluate(model, ["sst2"], str(tmp_path / "out"), str(tmp_path / "other"), **arguments)
+    fresh = evaluate(model, ["sst2"], str(tmp_path / "fresh"), str(tmp_path / "other"), **arguments)
+    scores = [
+        {arm: found["dev"]["median"] for arm, found in results["tasks"]["sst2"]["arms"].items()}
+        for results in (one, other, fresh)
+    ]
+    assert scores[1] == scores[2]
+
+
 def test_a_stop_in_the_middle_keeps_what_is_finished(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +287,7 @@ def test_what_a_user_gets_wrong_ends_in_a_sentence_and_leaves_nothing(
         ("no tokenizer", "has no tokenizer"),
         ("decoder", r"is a decoder \(GPT2LMHeadModel\)"),
         ("no layers", "has no num_hidden_layers"),
+        ("no model type", "is of no model that transformers knows"),
         ("no weights", "is no model that transformers'"),
     ],
 )
@@ -283,9 +301,21 @@ def test_a_folder_that_is_no_encoder_is_named(data: str, tmp_path: Path, change:
         (folder / "config.json").write_text(
             json.dumps(config | {"architectures": ["GPT2LMHeadModel"], "is_decoder": True})
         )
+    elif change == "no model type":
+        (folder / "config.json").write_text("{}")
     elif change == "no layers":
-        (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "num_hidden_layers"}))
+        (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 0}))
     else:
         (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match=sentence):
         evaluate(str(folder), ["sst2"], str(tmp_path / "out"), data, seeds=1, baselines=False, **SHORT)
+
+
+def test_an_encoder_that_names_its_sizes_otherwise_is_scored(data: str, tmp_path: Path) -> None:
+    from transformers import DistilBertConfig, DistilBertForMaskedLM
+
+    folder = tiny_encoder(tmp_path / "model").folder
+    config = DistilBertConfig(vocab_size=200, dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=32)
+    DistilBertForMaskedLM(config).save_pretrained(folder)
+    results = evaluate(str(folder), ["sst2", "wic"], str(tmp_path / "out"), data, seeds=1, baselines=False, **SHORT)
+    assert all(task["arms"]["model"] for task in results["tasks"].values())

@@ -157,6 +157,7 @@ VALUES = {
     bool: st.booleans(),
     str: st.text(max_size=30),
     tuple[float, float]: st.tuples(numbers, numbers),
+    list[str]: st.lists(st.text(max_size=10) | st.sampled_from(["blimp", "null", "1", "- a", "a: b", ""]), max_size=3),
     int | None: st.none() | st.integers(-5, 10**12),
     float | None: st.none() | numbers,
     str | None: st.none()

@@ -101,6 +101,20 @@ def load_network(folder: Path, kind: str, **settings: Any) -> Any:
     return network.eval()
 
 
+def load_config(folder: Path) -> Any:
+    """The configuration as transformers reads it; UserError where it cannot."""
+    from transformers import AutoConfig
+
+    read_config(folder)  # says what is wrong with the file itself
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises whatever its parsers raise
+        raise UserError(
+            f"{folder / 'config.json'} is of no model that transformers knows ({first_line(error)}): give the "
+            "folder of an encoder, such as BERT."
+        ) from error
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json as it stands; UserError where it is not readable."""
     path = folder / "config.json"

@@ -60,12 +60,15 @@ def blimp(
     from sctd.console import Counter, progress_bar, say
     from sctd.scores.blimp_data import load_pairs
     from sctd.scores.encoder import load_encoder
-    from sctd.scores.kept import Kept, checksum
+    from sctd.scores.kept import Kept, checksum, kept_precision
 
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise UserError(f"--out {out} is a file: give a folder.")
     chosen = load_pairs(data, sets, pairs)
-    encoder = load_encoder(model, device, precision)
+    path = None if out is None else Path(out) / "blimp.json"
+    encoder = load_encoder(model, device, kept_precision(path, precision))
     settings = {"within_word": within_word, "pairs": pairs, "seed": seed, "precision": encoder.precision}
-    kept = Kept(None if out is None else Path(out) / "blimp.json", encoder, settings)
+    kept = Kept(path, encoder, settings)
     arms: dict[str, tuple[Callable[[], Any], int | None]] = {
         "model": (lambda: encoder.network("AutoModelForMaskedLM"), None)
     }

@@ -64,7 +64,13 @@ def _from_folder(folder: Path, most: int | None) -> list[MinimalPairs]:
     files = sorted(path for path in folder.iterdir() if path.name.endswith(endings))
     if not files:
         raise UserError(f"{folder} has no .jsonl files: give the folder of BLiMP's.")
-    return [_set(str(file), _file_rows(file), most) for file in files]
+    sets: dict[str, MinimalPairs] = {}
+    for file in files:
+        found = _set(str(file), _file_rows(file), most)
+        if found.name in sets:
+            raise UserError(f"{file} holds the set {found.name}, as another file there does: remove one of them.")
+        sets[found.name] = found
+    return list(sets.values())
 
 
 def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from sctd.errors import UserError
 from sctd.files import sha256_file
-from sctd.hf.load import TRAINED_ON, load_network, load_tokenizer, model_folder, read_config
+from sctd.hf.load import TRAINED_ON, load_config, load_network, load_tokenizer, model_folder
 
 if TYPE_CHECKING:
     import torch
+
+AFTER_PADDING = ("roberta", "xlm-roberta", "camembert")  # their positions begin after that of padding
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Encoder:
     Args:
         folder: the Hugging Face folder.
         tokenizer: its tokenizer.
-        config: its config.json.
+        config: its configuration, as transformers reads it.
         max_length: tokens that a sequence may have: what it was trained on where that is known, else what it can read.
         token_types: token types that were trained, 1 or 2; with 1, pairs use type 0 throughout.
         device: where networks go.
@@ -31,7 +33,7 @@ class Encoder:
 
     folder: Path
     tokenizer: Any
-    config: dict[str, Any]
+    config: Any
     max_length: int
     token_types: int
     device: torch.device
@@ -40,12 +42,12 @@ class Encoder:
     @property
     def num_layers(self) -> int:
         """Transformer layers."""
-        return int(self.config["num_hidden_layers"])
+        return int(self.config.num_hidden_layers)
 
     @property
     def hidden_size(self) -> int:
         """H."""
-        return int(self.config["hidden_size"])
+        return int(self.config.hidden_size)
 
     def fingerprint(self) -> str:
         """SHA-256 of weights, config and tokenizer: what results belong to."""
@@ -82,28 +84,31 @@ def load_encoder(model: str | Path, device: str = "auto", precision: str = "auto
         UserError: no such model, no tokenizer, or not an encoder.
     """
     folder = model_folder(model)
-    config = read_config(folder)
-    missing = [name for name in ("num_hidden_layers", "hidden_size", "vocab_size") if not _whole(config.get(name))]
-    if missing:
-        raise UserError(f"{folder / 'config.json'} has no {missing[0]}: give the folder of an encoder, such as BERT.")
-    if config.get("is_decoder") or any("CausalLM" in str(n) for n in config.get("architectures") or []):
-        raise UserError(f"{folder} is a decoder ({config['architectures'][0]}): give the folder of an encoder.")
+    config = load_config(folder)
+    for name in ("num_hidden_layers", "hidden_size", "vocab_size"):
+        if not _whole(getattr(config, name, None)):
+            raise UserError(f"{folder / 'config.json'} has no {name}: give the folder of an encoder, such as BERT.")
+    heads = [str(name) for name in getattr(config, "architectures", None) or []]
+    decodes = getattr(config, "is_decoder", False) or any("CausalLM" in n or "LMHeadModel" in n for n in heads)
+    if decodes or getattr(config, "is_encoder_decoder", False):
+        raise UserError(f"{folder} is a decoder ({', '.join(heads)}): give the folder of an encoder.")
     tokenizer = load_tokenizer(folder)
 
     from sctd.train.device import choose_device, choose_precision
 
     chosen = choose_device(device)
-    trained_on = config.get(TRAINED_ON)
+    trained_on = getattr(config, TRAINED_ON, None)
     trained_on = trained_on if isinstance(trained_on, dict) else {}
-    longest = min(trained_on.get("seq_len") or config.get("max_position_embeddings") or 512, tokenizer.model_max_length)
-    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
-        longest = min(longest, config["max_position_embeddings"] - 2)  # its positions begin after the padding's
+    able = getattr(config, "max_position_embeddings", None) or 512
+    if config.model_type in AFTER_PADDING:
+        able -= 2
+    longest = min(trained_on.get("seq_len") or able, able, tokenizer.model_max_length)
     return Encoder(
         folder=folder,
         tokenizer=tokenizer,
         config=config,
         max_length=int(longest),
-        token_types=int(trained_on.get("token_types") or config.get("type_vocab_size") or 1),
+        token_types=int(trained_on.get("token_types") or getattr(config, "type_vocab_size", None) or 1),
         device=chosen,
         precision=choose_precision(precision, chosen)[0],
     )

@@ -77,11 +77,12 @@ def evaluate(
     from sctd.console import say
     from sctd.scores.encoder import load_encoder
     from sctd.scores.flagged import read_flagged
-    from sctd.scores.jobs import claim, load_task, open_results
+    from sctd.scores.jobs import SETTINGS, claim, load_task, open_results
+    from sctd.scores.kept import kept_precision
     from sctd.scores.results import collect, write_results
     from sctd.scores.tables import print_results
 
-    encoder = load_encoder(model, device, precision)
+    encoder = load_encoder(model, device, kept_precision(Path(out) / SETTINGS, precision))
     flagged = None if without is None else read_flagged(Path(without))
     settings = {
         "budget": budget,
@@ -101,9 +102,10 @@ def evaluate(
     jobs = _jobs(chosen, seeds, baselines)
     busy = 0
     for number, job in enumerate(jobs, start=1):
-        with claim(folder, job) as mine:
+        examples = loaded[chosen.index(job.task)]
+        with claim(folder, job, examples.of) as mine:
             if mine:
-                _run(job, loaded[chosen.index(job.task)], encoder, settings, folder, f"{number}/{len(jobs)}")
+                _run(job, examples, encoder, settings, folder, f"{number}/{len(jobs)}")
             elif mine is None:
                 busy += 1
     results = collect(folder, loaded, encoder, settings, flagged)

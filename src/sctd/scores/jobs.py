@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sctd.scores.encoder import Encoder
 
 Arm = Literal["majority", "bag-of-words", "random-init", "model"]
+SETTINGS = "settings.json"
 ARMS: tuple[Arm, ...] = ("majority", "bag-of-words", "random-init", "model")
 RANDOM_ENCODER_SEED = 1_000_003  # added to the run's seed: not the stream that the head is drawn from
 
@@ -50,6 +52,7 @@ class LoadedTask:
         scored: split -> examples.
         notes: what a table must say of them.
         epochs: passes by the budget, or the task's.
+        of: checksum of the examples, by which a result is known to be of these.
     """
 
     task: Task
@@ -57,6 +60,7 @@ class LoadedTask:
     scored: dict[str, list[Example]]
     notes: list[str]
     epochs: int
+    of: str
 
 
 def load_task(task: Task, data: str | None, budget: str) -> LoadedTask:
@@ -74,12 +78,13 @@ def load_task(task: Task, data: str | None, budget: str) -> LoadedTask:
 
     train = read("train", limits.train)
     scored = {split: read(split, limits.scored) for split in splits_of(task, data)}
-    return LoadedTask(task, train, scored, remarks, limits.epochs or task.epochs)
+    of = hashlib.sha256(repr((train, scored)).encode()).hexdigest()
+    return LoadedTask(task, train, scored, remarks, limits.epochs or task.epochs, of)
 
 
 def open_results(out: Path, encoder: Encoder, settings: dict[str, Any]) -> Path:
     """The results' folder, new or of the same model and settings; UserError for any other."""
-    path = out / "settings.json"
+    path = out / SETTINGS
     mine = {"model": str(encoder.folder), "fingerprint": encoder.fingerprint(), **settings}
     if path.exists():
         try:
@@ -100,15 +105,17 @@ def open_results(out: Path, encoder: Encoder, settings: dict[str, Any]) -> Path:
 
 
 @contextmanager
-def claim(folder: Path, job: Job) -> Iterator[bool | None]:
+def claim(folder: Path, job: Job, of: str) -> Iterator[bool | None]:
     """True where the job is this process's to run, False where it is done, None where another process runs it.
+
+    Done means on the same examples, by their checksum `of`.
 
     The claim is a lock that the operating system lets go when the process ends, however it ends.
     """
     from filelock import FileLock, Timeout
 
     file = job.file(folder)
-    if file.exists():
+    if read_job(folder, job, of) is not None:
         yield False
         return
     with disk_errors(folder):
@@ -120,7 +127,7 @@ def claim(folder: Path, job: Job) -> Iterator[bool | None]:
         yield None
         return
     try:
-        yield not file.exists()  # it may have been finished between the two looks
+        yield read_job(folder, job, of) is None  # it may have been finished between the two looks
     finally:
         lock.release()
 
@@ -147,7 +154,7 @@ def run_job(
     """Carry out a run; what its file holds: scores and predictions of every scored split, settings and time."""
     start = time.perf_counter()
     found: dict[str, list[Any]]
-    result: dict[str, Any] = {"task": job.task.name, "arm": job.arm, "seed": job.seed}
+    result: dict[str, Any] = {"task": job.task.name, "arm": job.arm, "seed": job.seed, "of": loaded.of}
     if job.arm == "majority":
         found = {split: majority(job.task, loaded.train, examples) for split, examples in loaded.scored.items()}
     elif job.arm == "bag-of-words":
@@ -204,8 +211,8 @@ def write_job(folder: Path, job: Job, result: dict[str, Any]) -> None:
     write_json(job.file(folder), result)
 
 
-def read_job(folder: Path, job: Job) -> dict[str, Any] | None:
-    """A run's result, or null where it is not finished; UserError for a damaged file."""
+def read_job(folder: Path, job: Job, of: str) -> dict[str, Any] | None:
+    """A run's result on the examples of checksum `of`, or null where there is none; UserError for a damaged file."""
     path = job.file(folder)
     if not path.exists():
         return None
@@ -214,4 +221,4 @@ def read_job(folder: Path, job: Job) -> dict[str, Any] | None:
         assert isinstance(found["splits"], dict)
     except (UnicodeDecodeError, ValueError, KeyError, AssertionError, TypeError) as error:
         raise UserError(f"{path} is damaged: remove it, and the same command makes it again.") from error
-    return found
+    return found if found.get("of") == of else None

@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 BELONGS_TO = "belongs_to"
 
 
+def kept_precision(path: Path | None, asked: str) -> str:
+    """The precision asked for; of `auto`, what it came to when the results in `path` were begun.
+
+    On a processor `auto` is a measurement, which may come out otherwise when the command is repeated.
+    """
+    if asked != "auto" or path is None or not path.exists():
+        return asked
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return str(found.get(BELONGS_TO, found)["precision"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return asked  # whoever opens the file for good says what is wrong with it
+
+
 def checksum(rows: Any) -> str:
     """SHA-256 of something that JSON can hold."""
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -73,13 +73,14 @@ def probe(
 
     from sctd.console import Counter, progress_bar, say
     from sctd.scores.encoder import load_encoder
-    from sctd.scores.kept import Kept
+    from sctd.scores.kept import Kept, kept_precision
     from sctd.scores.probe_data import load_probes, subset
 
     probes = [subset(each, max_train, seed) for each in load_probes(data, tasks or ())]
-    encoder = load_encoder(model, device, precision)
+    path = None if out is None else Path(out) / "probe.json"
+    encoder = load_encoder(model, device, kept_precision(path, precision))
     settings = {"max_train": max_train, "random_init": random_init, "seed": seed, "precision": encoder.precision}
-    kept = Kept(None if out is None else Path(out) / "probe.json", encoder, settings)
+    kept = Kept(path, encoder, settings)
     network = encoder.network()
     random = encoder.random_network(seed) if random_init else None
     classifiers = 1 + 2 * (encoder.num_layers + 1) * (1 if random is None else 2)

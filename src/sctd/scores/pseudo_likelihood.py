@@ -13,7 +13,7 @@ from sctd.scores.encoder import Encoder
 if TYPE_CHECKING:
     import torch
 
-COPIES_TOKENS = 16_384  # tokens of the masked copies that go through the network at a time
+COPIES_TOKENS = 4096  # tokens of the masked copies that go through the network at a time; more gains nothing on a CPU
 
 
 def pseudo_log_likelihoods(
@@ -83,7 +83,10 @@ def _sums(
         logits = logits_at(network, copies.to(encoder.device), rows.to(encoder.device))
     shares = logits.float().log_softmax(-1)
     true = shares.gather(1, ids[:, scored].reshape(-1, 1).to(shares.device))
-    return true.view(len(ids), -1).double().sum(1).cpu().numpy()
+    sums: np.ndarray = true.view(len(ids), -1).double().sum(1).cpu().numpy()
+    if not np.isfinite(sums).all():
+        raise UserError(f"{encoder.folder} gives probabilities that are no numbers: its weights are damaged.")
+    return sums
 
 
 def masked_places(scored: torch.Tensor, length: int, words: torch.Tensor | None) -> torch.Tensor:

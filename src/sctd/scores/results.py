@@ -58,7 +58,9 @@ def _task(folder: Path, loaded: LoadedTask, encoder: Encoder, flagged: Flagged |
         "arms": {},
     }
     for arm in ARMS:
-        done = [found for job in _finished(folder, task, arm) if (found := read_job(folder, job)) is not None]
+        done = [
+            found for job in _finished(folder, task, arm) if (found := read_job(folder, job, loaded.of)) is not None
+        ]
         if not done:
             continue
         if arm == "model":
@@ -128,7 +130,7 @@ def _cut_notes(found: dict[str, Any], loaded: LoadedTask, encoder: Encoder) -> l
             rows = len(loaded.train if split == "train" else loaded.scored[split])
             what = "questions cut" if loaded.task.kind == "span" else f"cut at {length} tokens"
             notes.append(f"{split}: {number:,} of {rows:,} {what}")
-    if encoder.token_types < 2 and encoder.config.get("type_vocab_size", 0) > 1 and loaded.task.kind != "span":
+    if encoder.token_types < 2 and getattr(encoder.config, "type_vocab_size", 0) > 1 and loaded.task.kind != "span":
         first = loaded.train[0]
         if getattr(first, "second", None) is not None or loaded.task.kind == "choice":
             notes.append("pairs in token type 0")

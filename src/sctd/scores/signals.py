@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sctd.scores.encoder import Encoder
 
 PAIRS = 50  # of each set of minimal pairs
-TRAIN = 1000  # sentences that a probe learns from
+SENTENCES = 1000  # of each split of a probe
 
 # a signal: an encoder to figures, by their names in metrics.jsonl
 Signal = Callable[["Encoder"], dict[str, float]]
@@ -50,11 +50,16 @@ def _probe(name: str, data: Path) -> Signal:
     from dataclasses import replace
 
     from sctd.scores.probe import probe_network
-    from sctd.scores.probe_data import ProbeSplit, load_probes
+    from sctd.scores.probe_data import load_probes, subset
 
     [whole] = load_probes(str(data / "probing"), [name])
-    few = {split: ProbeSplit(rows.sentences[:TRAIN], rows.labels[:TRAIN]) for split, rows in whole.splits.items()}
-    probe = replace(whole, splits=few)
+    few = subset(whole, SENTENCES, seed=1)
+    scored = {
+        split: replace(rows, sentences=rows.sentences[:SENTENCES], labels=rows.labels[:SENTENCES])
+        for split, rows in whole.splits.items()
+        if split != "tr"
+    }
+    probe = replace(few, splits=few.splits | scored)
 
     def signal(encoder: Encoder) -> dict[str, float]:
         return {

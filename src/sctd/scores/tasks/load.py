@@ -54,7 +54,7 @@ def task_folder(task: Task, data: str) -> Path:
     """DATA/NAME, whatever its capitals, hyphens and underscores: GLUE's SST-2 is sst2 here."""
     root = Path(data)
     if not root.is_dir():
-        raise UserError(f"{root} is not a folder: give --data a folder with a folder for each task, such as cola.")
+        raise UserError(f"{root} is not a folder: give a folder with a folder for each task, such as cola.")
 
     def plain(name: str) -> str:
         return "".join(letter for letter in name.lower() if letter.isalnum())
