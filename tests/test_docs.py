@@ -1,5 +1,6 @@
 """The commands and the Python of README and of the docs run, shortened, in order, on a small corpus."""
 
+import json
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ TINY = (
     "--model.num_layers 4 --model.hidden_size 32 --model.num_heads 2 --schedule.steps 3 --batch.size 4 "
     "--eval.sequences 8 --log.tensorboard false"
 )
-SHORTER = {"prepare": "--seq-len 32", "pretrain": TINY}
+SHORTER = {"prepare": "--seq-len 32", "pretrain": TINY, "evaluate": "--seeds 1 --epochs 1"}
 TINY_RECIPE = (
     "{'model.num_layers': 4, 'model.hidden_size': 32, 'model.num_heads': 2, 'schedule.steps': 3, 'batch.size': 4, "
     "'eval.sequences': 8, 'log.tensorboard': False}"
@@ -35,14 +36,37 @@ def commands(page):
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder with `my-texts`: a few of Python's own documentation topics."""
+    """A folder with `my-texts`, a few of Python's own documentation topics, and small things to score on."""
     from pydoc_data.topics import topics
 
     texts = tmp_path / "my-texts"
     texts.mkdir()
     for name in sorted(topics)[:40]:
         (texts / f"{name}.txt").write_text(topics[name], encoding="utf-8")
+    put_scores(tmp_path)
     return tmp_path
+
+
+def put_scores(place):
+    """my-tasks, my-probes and my-pairs, and all of them in my-scores."""
+    rows = [(f"the value {i} {'is' if i % 2 else 'are'} given", i % 2) for i in range(12)]
+    probe = "".join(f"{split}\t{label}\t{text}\n" for split in ("tr", "va", "te") for text, label in rows)
+    pair = {"sentence_good": "it is", "sentence_bad": "it are", "UID": "a", "linguistics_term": "b", "field": "c"}
+    for tasks in (place / "my-tasks", place / "my-scores/tasks"):
+        for split in ("train", "dev"):
+            for name, header, line in (
+                ("cola", "source\tlabel\tstar\tsentence", "x\t{1}\t\t{0}"),
+                ("rte", "index\tsentence1\tsentence2\tlabel", "0\t{0}\t{0}\tentailment"),
+            ):
+                path = tasks / name / f"{split}.tsv"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("\n".join([header, *(line.format(*row) for row in rows)]) + "\n", encoding="utf-8")
+    for folder in (place / "my-probes", place / "my-scores/probing"):
+        folder.mkdir(parents=True)
+        (folder / "past.txt").write_text(probe, encoding="utf-8")
+    for folder in (place / "my-pairs", place / "my-scores/blimp"):
+        folder.mkdir(parents=True)
+        (folder / "a.jsonl").write_text(json.dumps(pair) + "\n", encoding="utf-8")
 
 
 def shortened(command):
@@ -61,8 +85,7 @@ def test_every_command_of_readme_runs(place):
         program = command.split()[0]
         seen.add(program)
         if program == "sctd":
-            done = subprocess.run(shortened(command), cwd=place, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            run_sctd(command, place)
         elif program == "make":
             # the targets themselves: `test` is what runs this, and tests/test_demo.py runs the demonstration
             done = subprocess.run(["make", "--dry-run", command.split()[1]], cwd=ROOT, capture_output=True, check=False)
@@ -72,6 +95,20 @@ def test_every_command_of_readme_runs(place):
     assert seen == {"sctd", "make", "pip"}
     script = "".join(blocks("README.md", "python"))
     subprocess.run([sys.executable, "-c", script], cwd=place, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+
+
+def run_sctd(command, place):
+    done = subprocess.run(shortened(command), cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_every_command_of_the_page_on_evaluation_runs(place):
+    run_sctd("sctd prepare --input my-texts --out data/mine", place)
+    run_sctd("sctd pretrain --data data/mine --out runs/mine", place)
+    for command in commands("docs/evaluation.md"):
+        run_sctd(command, place)
+    assert (place / "scores/mine/results.md").exists()
+    assert (place / "scores/mine-drift/importance.tsv").exists()
 
 
 def test_the_python_of_the_docs_runs(place):
