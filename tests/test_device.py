@@ -7,7 +7,7 @@ import torch
 
 from sctd.errors import UserError
 from sctd.train import device
-from sctd.train.device import choose_device, choose_precision, cpu_multiplies_bf16_fast
+from sctd.train.device import choose_device, choose_precision
 
 CPU = torch.device("cpu")
 
@@ -26,10 +26,6 @@ def test_a_cpu_gets_bf16_where_its_products_take_much_less_time(
 
     monkeypatch.setattr(device.time, "perf_counter", clock)
     assert choose_precision("auto", CPU)[0] == wanted
-
-
-def test_the_measurement_itself_ends_with_an_answer() -> None:
-    assert cpu_multiplies_bf16_fast() in (True, False)
 
 
 def test_a_precision_that_is_set_is_kept() -> None:

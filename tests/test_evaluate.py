@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-from helpers import tiny_encoder, words
+from helpers import tiny_encoder, words, write_tokenizer
 from sctd.cli import main
 from sctd.errors import UserError
 from sctd.scores import jobs
+from sctd.scores.encoder import load_encoder
 from sctd.scores.evaluate import evaluate
 from sctd.scores.finetuning import default_lr, subset
+from sctd.scores.heads import HEADS
+from sctd.scores.tasks.load import load_split
 from sctd.scores.tasks.table import TASKS
-from sctd.scores.tasks.task import TextExample
+from sctd.scores.tasks.task import TextExample, checksum_of
 
 ALL_KINDS = ["sst2", "stsb", "copa", "wic", "squad_v2"]
 
@@ -184,6 +191,20 @@ def test_a_run_that_another_process_has_is_left_to_it(
     assert "1 of 1 runs are under way in other processes" in capfd.readouterr().err
 
 
+def test_two_processes_that_begin_at_once_share_the_runs(model: str, data: str, tmp_path: Path) -> None:
+    words_given = ["evaluate", model, "--tasks", "sst2", "wic", "--data", data, "--out", str(tmp_path / "out")]
+    words_given += ["--seeds", "2", "--epochs", "1", "--device", "cpu", "--precision", "fp32", "--baselines", "false"]
+    both = [
+        subprocess.Popen([sys.executable, "-m", "sctd", *words_given], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for each in both:
+        _, err = each.communicate()
+        assert each.returncode == 0, err
+    results = evaluate(model, ["sst2", "wic"], str(tmp_path / "out"), data, seeds=2, baselines=False, **SHORT)
+    assert [len(task["arms"]["model"]["dev"]["runs"]) for task in results["tasks"].values()] == [2, 2]
+
+
 def test_results_of_another_model_or_setting_are_refused_and_stay(
     data: str, model: str, finished: Path, tmp_path: Path
 ) -> None:
@@ -202,12 +223,19 @@ def test_scores_without_what_overlaps_leave_the_flagged_out(
     found = json.loads((finished / "runs/sst2/model-1.json").read_text())["splits"]["dev"]["predictions"]
     wrong = [name for name, label in found.items() if label != int(name) % 2]
     path = tmp_path / "overlap.json"
-    path.write_text(json.dumps({"tasks": {"sst2": {"dev": {"flagged": wrong}}}}))
+    of = checksum_of(load_split(TASKS["sst2"], data, "dev"))
+    path.write_text(json.dumps({"tasks": {"sst2": {"dev": {"flagged": [*wrong, "999"], "of": of}}}}))
     results = evaluate(model, ["sst2"], str(finished), data, seeds=2, without=str(path), **SHORT)
     runs = results["tasks"]["sst2"]["without_overlap"]["model"]["dev"]["runs"]
     assert runs[0]["scores"]["accuracy"] == 1.0 if len(wrong) < 16 else runs[0]["scores"] == {}
     assert f"dev: {len(wrong)} flagged for overlap" in results["tasks"]["sst2"]["notes"]
     assert "Without what overlaps" in capsys.readouterr().out
+    other = evaluate(model, ["wic"], str(finished), data, seeds=2, without=str(path), **SHORT)["tasks"]["wic"]
+    assert "without_overlap" not in other
+    assert "dev: not looked up for overlap" in other["notes"]
+    path.write_text(json.dumps({"tasks": {"sst2": {"dev": {"flagged": wrong, "of": "of another copy"}}}}))
+    with pytest.raises(UserError, match="what was looked up of sst2 dev is another copy of it than this one"):
+        evaluate(model, ["sst2"], str(finished), data, seeds=2, without=str(path), **SHORT)
     evaluate(model, ALL_KINDS, str(finished), data, seeds=2, **SHORT)  # the whole table again
 
 
@@ -261,6 +289,7 @@ def test_narrower_encoders_learn_faster() -> None:
         (["--tasks", "colla", "--out", "o"], r'no task "colla"; did you mean "cola"\?'),
         (["--tasks", "cola", "--out", "o", "--seeds", "0"], "--seeds is 0"),
         (["--tasks", "cola", "--out", "o", "--lr", "0"], "--lr is 0"),
+        (["--tasks", "cola", "--out", "o", "--max-length", "4"], "--max-length is 4; it must be 16 or more"),
         (["--tasks", "cola", "--out", "o", "--without", "nothing.json"], "Cannot read nothing.json"),
         (["--tasks", "cola", "--out", "o", "--budget", "tiny"], "--budget"),
         (["--tasks", "rte", "--out", "o"], "has no folder rte"),
@@ -289,6 +318,8 @@ def test_what_a_user_gets_wrong_ends_in_a_sentence_and_leaves_nothing(
         ("no layers", "has no num_hidden_layers"),
         ("no model type", "is of no model that transformers knows"),
         ("no weights", "is no model that transformers'"),
+        ("renamed weights", r"lacks \d+ of the encoder's weights"),
+        ("no padding", "its tokenizer has no token for padding"),
     ],
 )
 def test_a_folder_that_is_no_encoder_is_named(data: str, tmp_path: Path, change: str, sentence: str) -> None:
@@ -300,6 +331,16 @@ def test_a_folder_that_is_no_encoder_is_named(data: str, tmp_path: Path, change:
     elif change == "decoder":
         (folder / "config.json").write_text(
             json.dumps(config | {"architectures": ["GPT2LMHeadModel"], "is_decoder": True})
+        )
+    elif change == "renamed weights":
+        tensors = load_file(folder / "model.safetensors")
+        renamed = {f"wrapped.{name}": tensor for name, tensor in tensors.items()}
+        save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    elif change == "no padding":
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps({name: value for name, value in settings.items() if name != "pad_token"})
         )
     elif change == "no model type":
         (folder / "config.json").write_text("{}")
@@ -319,3 +360,60 @@ def test_an_encoder_that_names_its_sizes_otherwise_is_scored(data: str, tmp_path
     DistilBertForMaskedLM(config).save_pretrained(folder)
     results = evaluate(str(folder), ["sst2", "wic"], str(tmp_path / "out"), data, seeds=1, baselines=False, **SHORT)
     assert all(task["arms"]["model"] for task in results["tasks"].values())
+
+
+def test_a_head_that_the_folder_has_is_not_taken(data: str, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    encoder = tiny_encoder(tmp_path / "model", max_length=24)
+    for labels in (2, 5):
+        trained = AutoModelForSequenceClassification.from_pretrained(encoder.folder, num_labels=labels)
+        with torch.no_grad():
+            trained.classifier.bias.fill_(7.0)
+        trained.save_pretrained(tmp_path / "trained")
+        write_tokenizer(tmp_path / "trained", 200)
+        loaded = load_encoder(tmp_path / "trained", device="cpu")
+        torch.manual_seed(3)
+        network = HEADS["text"].network(loaded, TASKS["sst2"])
+        assert network.classifier.bias.tolist() == [0.0, 0.0]
+        torch.manual_seed(3)
+        assert torch.equal(HEADS["text"].network(loaded, TASKS["sst2"]).classifier.weight, network.classifier.weight)
+        own = loaded.network().state_dict()
+        for name, tensor in network.base_model.state_dict().items():
+            assert torch.equal(tensor, own[name]), name
+
+
+def test_random_encoders_are_float32_whatever_the_folder_says(tmp_path: Path) -> None:
+    folder = tiny_encoder(tmp_path).folder
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    encoder = load_encoder(folder, device="cpu")
+    kinds = [encoder.random_network(1), encoder.network(), encoder.with_new_head("AutoModelForQuestionAnswering")]
+    assert {tensor.dtype for network in kinds for tensor in network.parameters()} == {torch.float32}
+
+
+def test_positions_that_begin_after_padding_s_are_counted(tmp_path: Path) -> None:
+    from transformers import RobertaConfig, RobertaForMaskedLM
+
+    folder = tiny_encoder(tmp_path).folder
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = RobertaConfig(vocab_size=200, max_position_embeddings=34, pad_token_id=1, **shape)
+    RobertaForMaskedLM(config).save_pretrained(folder)
+    assert load_encoder(folder, device="cpu").max_length == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("settings.json", "[]"),
+        ("settings.json", "{"),
+        ("runs/sst2/model-1.json", "{}"),
+        ("runs/sst2/model-1.json", '{"of": 1, "seed": 1, "seconds": 1, "splits": {}}'),
+    ],
+)
+def test_damaged_results_are_named(model: str, data: str, tmp_path: Path, name: str, text: str) -> None:
+    out = tmp_path / "out"
+    evaluate(model, ["sst2"], str(out), data, seeds=1, baselines=False, **SHORT)
+    (out / name).write_text(text)
+    with pytest.raises(UserError, match=rf"{Path(name).name} is damaged"):
+        evaluate(model, ["sst2"], str(out), data, seeds=1, baselines=False, **SHORT)

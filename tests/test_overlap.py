@@ -18,7 +18,7 @@ from sctd.files import sha256_file
 from sctd.scores import ngram_index
 from sctd.scores.ngram_index import pieces, search
 from sctd.scores.overlap import Match, count, look_up, overlap
-from sctd.scores.tasks.task import ChoiceExample, SpanExample, TextExample, WordPairExample
+from sctd.scores.tasks.task import ChoiceExample, SpanExample, TextExample, WordPairExample, checksum_of
 from sctd.tokens.encode import encode_documents
 from sctd.tokens.manifest import TOKENIZER, read_manifest
 from sctd.tokens.packing import pack
@@ -226,6 +226,7 @@ def test_a_context_that_repeats_counts_once_and_flags_each_of_its_questions(tmp_
     ]
     matches = look_up([side for each in examples for side in (each.question, each.context)], data, 8)
     assert count(examples, matches, 0.5) == {
+        "of": checksum_of(examples),
         "examples": 5,
         "texts": 6,
         "too_short": 1,

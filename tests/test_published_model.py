@@ -27,7 +27,6 @@ def model() -> str:
 
 
 def test_a_published_encoder_scores_far_above_its_baselines(tmp_path: Path) -> None:
-    # with all of the training split and three seeds: docs/results
     results = evaluate(model(), ["stsb", "sst2"], str(tmp_path / "out"), str(DATA / "tasks"), seeds=1, budget="quick")
     stsb, sst2 = (
         {arm: found["dev"]["median"][metric] for arm, found in results["tasks"][task]["arms"].items()}

@@ -58,7 +58,9 @@ def settings(scored: str, *names: str, **changes: Any) -> Any:
 
 def test_signals_stand_in_metrics_jsonl_every_so_many_steps(data: str, scored: str, tmp_path: Path) -> None:
     pretrain(data, str(tmp_path / "run"), settings(scored, *ALL, **{"eval.probes_every": 2}))
-    lines = {line["step"]: line for line in read_metrics(tmp_path / "run")}
+    lines: dict[int, dict[str, Any]] = {}
+    for line in read_metrics(tmp_path / "run"):
+        lines.setdefault(line["step"], {}).update(line)
     for step in (2, 4):
         assert 0 <= lines[step]["eval_probe_first"] <= 1
         assert lines[step]["eval_blimp"] == lines[step]["eval_blimp_b"] in (0.0, 1.0)
@@ -72,6 +74,43 @@ def test_signals_change_nothing_of_what_is_trained(data: str, scored: str, tmp_p
     pretrain(data, str(tmp_path / "without"), build_config({**SMALL, "model.dropout": 0.1}))
     weights = [(tmp_path / run / "model/model.safetensors").read_bytes() for run in ("with", "without")]
     assert weights[0] == weights[1]
+
+
+def test_a_signal_that_fails_costs_neither_run_nor_checkpoint(
+    data: str, scored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from sctd.scores import signals
+
+    def failing(name: str, folder: Path) -> Any:
+        def signal(encoder: Any) -> dict[str, float]:
+            raise ValueError("no room")
+
+        return signal
+
+    monkeypatch.setitem(signals.KINDS, "blimp", failing)
+    changes = {"eval.probes_every": 2, "checkpoint.every": 2, "checkpoint.keep": 5}
+    pretrain(data, str(tmp_path / "run"), settings(scored, "blimp", **changes))
+    assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == ["step-2", "step-4"]
+    assert "step 4: eval.probes failed (no room); training goes on." in " ".join(capfd.readouterr().err.split())
+
+
+def test_signals_are_asked_for_in_the_run_s_precision(
+    data: str, scored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sctd.scores import signals
+
+    seen = []
+
+    def looking(name: str, folder: Path) -> Any:
+        def signal(encoder: Any) -> dict[str, float]:
+            seen.append((encoder.precision, encoder.device.type))
+            return {}
+
+        return signal
+
+    monkeypatch.setitem(signals.KINDS, "blimp", looking)
+    pretrain(data, str(tmp_path / "run"), settings(scored, "blimp", precision="bf16", **{"eval.probes_every": 4}))
+    assert seen == [("bf16", "cpu")]
 
 
 @pytest.mark.parametrize(

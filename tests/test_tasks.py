@@ -13,7 +13,7 @@ import pytest
 from sctd.errors import UserError
 from sctd.scores.tasks.load import load_split, notes, splits_of
 from sctd.scores.tasks.table import GROUPS, TASKS, choose_tasks
-from sctd.scores.tasks.task import ChoiceExample, SpanExample, TextExample, WordPairExample
+from sctd.scores.tasks.task import ChoiceExample, SpanExample, TextExample, WordPairExample, checksum_of
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "tasks"
 
@@ -266,9 +266,17 @@ def test_the_shared_copy_of_a_task_reads_whole(name: str) -> None:
     assert sizes == COUNTS[name]
 
 
-def test_a_subset_and_a_copy_of_another_make_are_marked() -> None:
-    assert notes(TASKS["qnli"], "train", 7364) == [
-        "7,364 of 104,743 rows",
-        "constructed from SQuAD v1.1, not the official half",
-    ]
-    assert notes(TASKS["cola"], "train", 8551) == []
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data/tasks is not there")
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.copies])
+def test_copies_that_are_known_are_marked(name: str) -> None:
+    task = TASKS[name]
+    for split, _ in task.copies:
+        examples = load_split(task, str(SHARED), split)
+        assert task.copies[split, checksum_of(examples)[:12]] in notes(
+            task, split, len(examples), checksum_of(examples)
+        )
+
+
+def test_a_subset_is_marked() -> None:
+    assert notes(TASKS["qnli"], "train", 7364, "") == ["7,364 of 104,743 rows"]
+    assert notes(TASKS["cola"], "train", 8551, "") == []

@@ -1,6 +1,11 @@
 """The one exception for what a user did, or what their machine ran out of."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class UserError(Exception):
     """One sentence with the cause, the place and the way out.
 

@@ -55,7 +55,7 @@ def flush_to_disk(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file atomically."""
-    aside = path.with_name(ASIDE + path.name)
+    aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")  # two processes may write the same file
     with disk_errors(path.parent):
         aside.write_text(text, encoding="utf-8")
         flush_to_disk(aside)

@@ -139,7 +139,7 @@ def _signals(run: Path, config: PretrainConfig) -> Any:
     from sctd.scores.signals import Signals
 
     check_installed("sklearn", "accelerate", extra="evaluate")
-    return Signals(config.eval.probes, config.eval.probes_data, run, config.device, config.precision)
+    return Signals(config.eval.probes, config.eval.probes_data, run)
 
 
 def _describe(run: Path, config: PretrainConfig, trainer: Any) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 
 HUB = "hf:"
 MASKED_LM = "AutoModelForMaskedLM"
@@ -93,6 +93,14 @@ def load_network(folder: Path, kind: str, **settings: Any) -> Any:
         ) from error
     finally:
         logging.set_verbosity(level)
+    base, prefix = network.base_model, f"{network.base_model_prefix}."
+    own = {name if base is network else prefix + name for name in base.state_dict()}
+    lost = [name for name in loading["missing_keys"] if name in own and "pooler" not in name]
+    if lost:
+        raise UserError(
+            f"{folder} lacks {len(lost)} of the encoder's weights ({min(lost)}, ...): its file is of another model, or "
+            "names them otherwise."
+        )
     if kind == MASKED_LM and loading["missing_keys"]:
         raise UserError(
             f"{folder} has no output head ({min(loading['missing_keys'])} is missing): it is an encoder alone, and no "
@@ -125,8 +133,3 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{path} holds no JSON object; give a whole Hugging Face folder.")
     return config
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -44,7 +44,8 @@ def write_origin(run: Path, data: PreparedData, config: BertConfig, init_from: s
     trained_on = {"seq_len": data.manifest.seq_len, "token_types": 1}
     if init_from is not None:
         able = {"seq_len": config.max_position_embeddings, "token_types": config.type_vocab_size}
-        before = read_hf_config(Path(init_from)).get(TRAINED_ON, able)
+        said = read_hf_config(Path(init_from)).get(TRAINED_ON)
+        before = able | said if isinstance(said, dict) else able
         trained_on = {name: max(number, before[name]) for name, number in trained_on.items()}
     with whole_folder(run / ORIGIN) as folder:
         write_json(folder / "config.json", to_hf_config(config) | {TRAINED_ON: trained_on})

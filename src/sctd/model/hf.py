@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 from sctd.model.bert import INITIALIZER_RANGE, Bert, BertConfig
 
 _OUTSIDE_LAYERS = {
@@ -168,8 +168,7 @@ def read_hf_weights(folder: Path) -> dict[str, Tensor]:
             else:
                 state.update(load_file(file))
         except Exception as error:  # a damaged pickle raises whatever its bytes lead to
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
-                f"{file}: its weights cannot be read ({reason}); it is damaged, or holds more than weights."
+                f"{file}: its weights cannot be read ({first_line(error)}); it is damaged, or holds more than weights."
             ) from error
     return state

@@ -85,7 +85,9 @@ def blimp(
             for each in todo:
                 margins, cut = score_set(encoder, network, each, within_word, most, counter)
                 kept.add(
-                    f"{arm}/{each.name}", checksum(each.pairs), {"margins": [round(m, 4) for m in margins], "cut": cut}
+                    f"{arm}/{each.name}",
+                    checksum(each.pairs),
+                    {"margins": [float(f"{m:.6g}") for m in margins], "cut": cut},
                 )
     results: dict[str, Any] = {"settings": settings}
     for arm in arms:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sctd.errors import UserError
-from sctd.hf.load import first_line
+from sctd.errors import UserError, first_line
 from sctd.recipe import did_you_mean
-from sctd.text.compression import COMPRESSIONS, damage_errors
-from sctd.text.lines import text_lines
+from sctd.scores.tasks.rows import jsonl_rows
+from sctd.text.compression import COMPRESSIONS
 
 HUB = "nyu-mll/blimp"
 FIELDS = ("sentence_good", "sentence_bad", "UID", "linguistics_term", "field")
@@ -66,37 +64,17 @@ def _from_folder(folder: Path, most: int | None) -> list[MinimalPairs]:
         raise UserError(f"{folder} has no .jsonl files: give the folder of BLiMP's.")
     sets: dict[str, MinimalPairs] = {}
     for file in files:
-        found = _set(str(file), _file_rows(file), most)
+        found = _set(str(file), jsonl_rows(file), most)
         if found.name in sets:
             raise UserError(f"{file} holds the set {found.name}, as another file there does: remove one of them.")
         sets[found.name] = found
     return list(sets.values())
 
 
-def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        with path.open("rb") as raw:
-            stream = COMPRESSIONS[path.suffix](raw) if path.suffix in COMPRESSIONS else raw
-            for number, line in text_lines(stream, str(path)):
-                place = f"{path}, line {number}"
-                if not line.strip():
-                    continue
-                try:
-                    yield place, json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as error:
-                    raise UserError(f"{place}, is not JSON ({first_line(error)}): mend or remove the line.") from error
-    except damage_errors() as error:
-        raise UserError(
-            f"{path} cannot be read ({first_line(error)}): it is damaged or cut; bring a whole copy."
-        ) from error
-
-
 def _set(place: str, rows: Iterator[tuple[str, Any]], most: int | None) -> MinimalPairs:
     pairs: list[tuple[str, str]] = []
     about: tuple[str, str, str] | None = None
     for here, row in rows:
-        if not isinstance(row, dict):
-            raise UserError(f"{here}, is no JSON object: mend or remove the line.")
         for name in FIELDS:
             value = row.get(name)
             if not isinstance(value, str) or not value.strip():

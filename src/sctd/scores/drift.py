@@ -58,6 +58,10 @@ def drift(
     if target.exists() and not target.is_dir():
         raise UserError(f"--out {target} is a file: give a folder.")
 
+    from sctd.scores.extras import check_installed
+
+    check_installed("scipy", extra="evaluate")
+
     from sctd.batches.loader import evaluation_batches
     from sctd.console import Counter, progress_bar, say
     from sctd.files import disk_errors, write_json

@@ -14,7 +14,11 @@ from sctd.hf.load import TRAINED_ON, load_config, load_network, load_tokenizer, 
 if TYPE_CHECKING:
     import torch
 
-AFTER_PADDING = ("roberta", "xlm-roberta", "camembert")  # their positions begin after that of padding
+# what a model's folder consists of; other files may lie beside them
+OF_A_MODEL = (
+    *("*.safetensors", "pytorch_model*.bin", "*.safetensors.index.json", "config.json", "tokenizer.json"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
+)
 
 
 @dataclass(frozen=True)
@@ -51,22 +55,43 @@ class Encoder:
 
     def fingerprint(self) -> str:
         """SHA-256 of weights, config and tokenizer: what results belong to."""
-        names = sorted({*self.folder.glob("*.safetensors"), *self.folder.glob("*.bin"), *self.folder.glob("*.json")})
-        vocabularies = [self.folder / name for name in ("vocab.txt", "merges.txt") if (self.folder / name).exists()]
-        return hashlib.sha256("".join(map(sha256_file, [*names, *vocabularies])).encode()).hexdigest()
+        files = sorted({file for pattern in OF_A_MODEL for file in self.folder.glob(pattern)})
+        return hashlib.sha256("".join(map(sha256_file, files)).encode()).hexdigest()
 
     def network(self, kind: str = "AutoModel", **settings: Any) -> Any:
         """A fresh copy of the weights under a transformers class, on the device, in evaluation mode."""
         return load_network(self.folder, kind, **settings).to(self.device)
 
+    def with_new_head(self, kind: str, **settings: Any) -> Any:
+        """The encoder's weights under a head whose weights are drawn anew, whatever head the folder has.
+
+        Draws from torch's generator.
+        """
+        network = self._of_config(kind, **settings)
+        encoder = load_network(self.folder, "AutoModel")
+        # what the head's class leaves out (a pooler, for spans) is not needed, what it has beside is the head's own
+        network.base_model.load_state_dict(encoder.state_dict(), strict=False)
+        return network.to(self.device).eval()
+
     def random_network(self, seed: int, kind: str = "AutoModel", **settings: Any) -> Any:
         """The same shape with random weights, a function of the seed: the baseline of an encoder that read nothing."""
+        import torch
+
+        torch.manual_seed(seed)
+        return self._of_config(kind, **settings).to(self.device).eval()
+
+    def _of_config(self, kind: str, **settings: Any) -> Any:
+        """A transformers class of this shape with new weights, in float32 whatever config.json says."""
         import torch
         import transformers
 
         config = transformers.AutoConfig.from_pretrained(self.folder, **settings)
-        torch.manual_seed(seed)
-        return getattr(transformers, kind).from_config(config).to(self.device).eval()
+        return getattr(transformers, kind).from_config(config, dtype=torch.float32)
+
+    def count_cut(self, sentences: list[str], encoded: Any) -> int:
+        """How many of the sentences have less tokens in what `encode` made of them than in whole."""
+        whole = self.tokenizer(sentences, truncation=False, verbose=False)["input_ids"]
+        return sum(len(a) < len(b) for a, b in zip(encoded["input_ids"], whole, strict=True))
 
     def encode(self, first: list[str], second: list[str] | None = None, **settings: Any) -> Any:
         """Tokenise texts or pairs, cut to max_length (of pairs, the longer side is cut); lists of ids, not padded."""
@@ -93,15 +118,19 @@ def load_encoder(model: str | Path, device: str = "auto", precision: str = "auto
     if decodes or getattr(config, "is_encoder_decoder", False):
         raise UserError(f"{folder} is a decoder ({', '.join(heads)}): give the folder of an encoder.")
     tokenizer = load_tokenizer(folder)
+    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
+        lacks = "token for padding" if tokenizer.is_fast else "fast form (tokenizer.json)"
+        raise UserError(
+            f"{folder}: its tokenizer has no {lacks}; give the folder of an encoder with its own tokenizer."
+        )
 
     from sctd.train.device import choose_device, choose_precision
 
     chosen = choose_device(device)
     trained_on = getattr(config, TRAINED_ON, None)
     trained_on = trained_on if isinstance(trained_on, dict) else {}
-    able = getattr(config, "max_position_embeddings", None) or 512
-    if config.model_type in AFTER_PADDING:
-        able -= 2
+    trained_on = {name: number for name, number in trained_on.items() if _whole(number)}
+    able = (getattr(config, "max_position_embeddings", None) or 512) - _first_position(config)
     longest = min(trained_on.get("seq_len") or able, able, tokenizer.model_max_length)
     return Encoder(
         folder=folder,
@@ -112,6 +141,19 @@ def load_encoder(model: str | Path, device: str = "auto", precision: str = "auto
         device=chosen,
         precision=choose_precision(precision, chosen)[0],
     )
+
+
+def _first_position(config: Any) -> int:
+    """How many position embeddings come before the first token's: RoBERTa's kind counts from after padding's."""
+    import torch
+    import transformers
+
+    with torch.device("meta"):
+        network = transformers.AutoModel.from_config(config)
+    for name, module in network.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return int(module.padding_idx) + 1
+    return 0
 
 
 def _whole(value: object) -> bool:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from sctd.scores.jobs import Job, LoadedTask
     from sctd.scores.tasks.task import Task
 
+SHORTEST = 16  # tokens of the longest sequence
+
 
 def evaluate(
     model: str,
@@ -35,7 +37,7 @@ def evaluate(
 
     Args:
         model: a Hugging Face folder with an encoder and its tokenizer, a finished run of `sctd pretrain`, or `hf:NAME`.
-        tasks: names of tasks, or glue, superglue, paper (twelve of them) or all (sixteen).
+        tasks: names of tasks, or glue, superglue, paper (twelve, a guess at the ScTD paper's own) or all (sixteen).
         out: folder of the results; finished ones in it are not made again.
         data: folder with a folder for each task, in the official file forms; null: from the Hugging Face hub.
         seeds: fine-tuning runs of each task, with the seeds 1, 2, ...
@@ -63,10 +65,13 @@ def evaluate(
         ("--lr", lr),
         ("--epochs", epochs),
         ("--batch-size", batch_size),
-        ("--max-length", max_length),
     ):
         if number is not None and not number > 0:
             raise UserError(f"{name} is {number}; it must be above 0.")
+    if max_length is not None and max_length < SHORTEST:
+        raise UserError(
+            f"--max-length is {max_length}; it must be {SHORTEST} or more, for words beside special tokens."
+        )
 
     from sctd.scores.extras import check_installed
     from sctd.scores.tasks.table import choose_tasks
@@ -77,7 +82,7 @@ def evaluate(
     from sctd.console import say
     from sctd.scores.encoder import load_encoder
     from sctd.scores.flagged import read_flagged
-    from sctd.scores.jobs import SETTINGS, claim, load_task, open_results
+    from sctd.scores.jobs import SETTINGS, alone, claim, load_task, open_results
     from sctd.scores.kept import kept_precision
     from sctd.scores.results import collect, write_results
     from sctd.scores.tables import print_results
@@ -108,8 +113,9 @@ def evaluate(
                 _run(job, examples, encoder, settings, folder, f"{number}/{len(jobs)}")
             elif mine is None:
                 busy += 1
-    results = collect(folder, loaded, encoder, settings, flagged)
-    write_results(folder, results)
+    with alone(folder):
+        results = collect(folder, loaded, encoder, settings, flagged)
+        write_results(folder, results)
     print_results(results)
     if busy:
         say(f"{busy} of {len(jobs)} runs are under way in other processes: the same command later shows all.")

@@ -36,8 +36,7 @@ def sentence_vectors(
 
     network.eval()
     encoded = encoder.encode(list(sentences), return_special_tokens_mask=True)
-    whole = encoder.tokenizer(list(sentences), truncation=False, verbose=False)["input_ids"]
-    cut = sum(len(a) < len(b) for a, b in zip(encoded["input_ids"], whole, strict=True))
+    cut = encoder.count_cut(list(sentences), encoded)
     names = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in encoded]
     vectors = {p: np.zeros((encoder.num_layers + 1, len(sentences), encoder.hidden_size), np.float32) for p in POOLINGS}
     lengths = [len(ids) for ids in encoded["input_ids"]]

@@ -51,6 +51,8 @@ def fine_tune(
             disable_tqdm=True,
             remove_unused_columns=False,
         )
+        assert arguments.device is not None  # which sets the number of GPUs
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # one a process: the batch is what was asked for
         trainer = Trainer(
             model=network,
             args=arguments,

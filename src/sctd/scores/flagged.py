@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from sctd.errors import UserError
 
-Flagged = Mapping[str, Mapping[str, frozenset[str]]]  # task -> split -> ids of examples
+
+@dataclass(frozen=True)
+class FlaggedSplit:
+    """Ids of the flagged examples, and the checksum of all examples of the split."""
+
+    ids: frozenset[str]
+    of: str
+
+
+Flagged = Mapping[str, Mapping[str, FlaggedSplit]]  # task -> split
 
 
 def read_flagged(path: Path) -> Flagged:
@@ -16,7 +26,9 @@ def read_flagged(path: Path) -> Flagged:
     try:
         tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
         return {
-            task: {split: frozenset(counts["flagged"]) for split, counts in splits.items()}
+            task: {
+                split: FlaggedSplit(frozenset(found["flagged"]), str(found["of"])) for split, found in splits.items()
+            }
             for task, splits in tasks.items()
         }
     except OSError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +14,10 @@ from sctd.files import disk_errors, write_json
 from sctd.scores.baselines import bag_of_words, majority
 from sctd.scores.finetuning import BUDGETS, FineTuning, default_lr, subset
 from sctd.scores.heads import HEADS
+from sctd.scores.kept import read_object, refuse_other
 from sctd.scores.metrics import score
 from sctd.scores.tasks.load import load_split, notes, splits_of
-from sctd.scores.tasks.task import Example, Task
+from sctd.scores.tasks.task import Example, Task, checksum_of
 
 if TYPE_CHECKING:
     from sctd.scores.encoder import Encoder
@@ -53,6 +52,7 @@ class LoadedTask:
         notes: what a table must say of them.
         epochs: passes by the budget, or the task's.
         of: checksum of the examples, by which a result is known to be of these.
+        whole: scored split -> checksum of all of its examples, before the budget.
     """
 
     task: Task
@@ -61,16 +61,19 @@ class LoadedTask:
     notes: list[str]
     epochs: int
     of: str
+    whole: dict[str, str]
 
 
 def load_task(task: Task, data: str | None, budget: str) -> LoadedTask:
     """Read a task's splits, from a folder or the hub, and choose the budget's fixed subsets."""
     limits = BUDGETS[budget]
     remarks: list[str] = []
+    checksums: dict[str, str] = {}
 
     def read(split: str, most: int | None) -> list[Example]:
         whole = load_split(task, data, split)
-        remarks.extend(f"{split}: {remark}" for remark in notes(task, split, len(whole)))
+        checksums[split] = checksum_of(whole)
+        remarks.extend(f"{split}: {remark}" for remark in notes(task, split, len(whole), checksums[split]))
         chosen = subset(task, split, whole, most)
         if len(chosen) < len(whole):
             remarks.append(f"{split}: {budget} takes {len(chosen):,} of {len(whole):,}")
@@ -78,29 +81,34 @@ def load_task(task: Task, data: str | None, budget: str) -> LoadedTask:
 
     train = read("train", limits.train)
     scored = {split: read(split, limits.scored) for split in splits_of(task, data)}
-    of = hashlib.sha256(repr((train, scored)).encode()).hexdigest()
-    return LoadedTask(task, train, scored, remarks, limits.epochs or task.epochs, of)
+    of = checksum_of([*train, *(example for examples in scored.values() for example in examples)])
+    return LoadedTask(task, train, scored, remarks, limits.epochs or task.epochs, of, checksums)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Wait until no other process looks over all of OUT's results."""
+    from filelock import FileLock
+
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / ".lock"):
+        yield
 
 
 def open_results(out: Path, encoder: Encoder, settings: dict[str, Any]) -> Path:
     """The results' folder, new or of the same model and settings; UserError for any other."""
     path = out / SETTINGS
     mine = {"model": str(encoder.folder), "fingerprint": encoder.fingerprint(), **settings}
-    if path.exists():
-        try:
-            theirs = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UserError(f"{path} is damaged: give another --out.") from error
-        for name, value in mine.items():
-            if name != "model" and theirs.get(name) != value:
-                what = "another model" if name == "fingerprint" else f"{name} {theirs.get(name)}"
-                raise UserError(f"{out} holds results of {what}: give another --out.")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    # names that begin with a dot are of another process that begins just now
+    foreign = out.exists() and (not out.is_dir() or any(not each.name.startswith(".") for each in out.iterdir()))
+    if foreign and not path.exists():
         raise UserError(f"{out} exists and holds no results of sctd evaluate: give another --out.")
-    else:
-        with disk_errors(out):
-            out.mkdir(parents=True, exist_ok=True)
-        write_json(path, mine)
+    with alone(out):
+        if path.exists():
+            refuse_other(path, mine, read_object(path))
+        else:
+            write_json(path, mine)
     return out
 
 
@@ -216,9 +224,8 @@ def read_job(folder: Path, job: Job, of: str) -> dict[str, Any] | None:
     path = job.file(folder)
     if not path.exists():
         return None
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(found["splits"], dict)
-    except (UnicodeDecodeError, ValueError, KeyError, AssertionError, TypeError) as error:
-        raise UserError(f"{path} is damaged: remove it, and the same command makes it again.") from error
-    return found if found.get("of") == of else None
+    found = read_object(path)
+    tuned = ("fine_tuning", "cut") if job.arm in ("random-init", "model") else ()
+    if any(name not in found for name in ("of", "seed", "seconds", "splits", *tuned)):
+        raise UserError(f"{path} is damaged: remove it, and the same command makes it again.")
+    return found if found["of"] == of else None

@@ -7,13 +7,32 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 from sctd.files import disk_errors, write_json
 
 if TYPE_CHECKING:
     from sctd.scores.encoder import Encoder
 
 BELONGS_TO = "belongs_to"
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; UserError for anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({first_line(error)}): give another --out.") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged, it holds no JSON object: give another --out.")
+    return found
+
+
+def refuse_other(path: Path, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """UserError where results are of another model (by its fingerprint) or of other settings than mine."""
+    for name, value in mine.items():
+        if name != "model" and theirs.get(name) != value:
+            what = "another model" if name == "fingerprint" else f"{name} {theirs.get(name)}"
+            raise UserError(f"{path.parent} holds results of {what}: give another --out.")
 
 
 def kept_precision(path: Path | None, asked: str) -> str:
@@ -53,17 +72,13 @@ class Kept:
         self.belongs_to = {"model": str(encoder.folder), "fingerprint": encoder.fingerprint(), **settings}
         if path is None or not path.exists():
             return
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            theirs, parts = found[BELONGS_TO], found["parts"]
-            assert isinstance(theirs, dict)
-            assert isinstance(parts, dict)
-        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-            raise UserError(f"{path} is damaged, or no results of this verb: give another --out.") from error
-        for name, value in self.belongs_to.items():
-            if name != "model" and theirs.get(name) != value:
-                what = "another model" if name == "fingerprint" else f"{name} {theirs.get(name)}"
-                raise UserError(f"{path} holds results of {what}: give another --out.")
+        found = read_object(path)
+        theirs, parts = found.get(BELONGS_TO), found.get("parts")
+        if not isinstance(theirs, dict) or not isinstance(parts, dict):
+            raise UserError(f"{path} is damaged, or no results of this verb: give another --out.")
+        if not all(isinstance(part, dict) for part in parts.values()):
+            raise UserError(f"{path} is damaged, or no results of this verb: give another --out.")
+        refuse_other(path, self.belongs_to, theirs)
         self.parts = parts
 
     def has(self, name: str, of: str) -> bool:

@@ -206,10 +206,13 @@ def count(examples: Sequence[Example], matches: Mapping[str, Match], threshold: 
     """The counts of one split or file, as overlap.json holds them.
 
     Returns:
-        `examples`; `texts`: different ones; of these, `too_short`: not looked up, `whole_texts`: stand there whole,
-        `whole_short`: do so and have no n-gram; `ngrams`, `ngrams_found`, `share`: the latter of the former, null
-        without any; `flagged`: ids of examples; `whole`: ids of those with a text that stands there whole.
+        `of`: the examples' checksum; `examples`; `texts`: different ones; of these, `too_short`: not looked up,
+        `whole_texts`: stand there whole, `whole_short`: do so and have no n-gram; `ngrams`, `ngrams_found`, `share`:
+        the latter of the former, null without any; `flagged`: ids of examples; `whole`: ids of those with a text that
+        stands there whole.
     """
+    from sctd.scores.tasks.task import checksum_of
+
     texts = [matches[text] for text in {text: None for example in examples for text in sides(example)}]
     grams, grams_found = sum(match.grams for match in texts), sum(match.grams_found for match in texts)
     of = {example.id: [matches[text] for text in sides(example)] for example in examples}
@@ -226,6 +229,7 @@ def count(examples: Sequence[Example], matches: Mapping[str, Match], threshold: 
         "ngrams": grams,
         "ngrams_found": grams_found,
         "share": grams_found / grams if grams else None,
+        "of": checksum_of(examples),
         "flagged": [example.id for example in examples if example.id in flagged or group_of[example.id] in groups],
         "whole": whole,
     }

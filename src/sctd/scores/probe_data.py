@@ -89,24 +89,31 @@ def load_probe(name: str, path: Path) -> Probe:
     return Probe(name, sha256_file(path), splits)
 
 
-def subset(probe: Probe, most: int | None, seed: int) -> Probe:
-    """The probe with at most `most` training sentences: one of each label, then at random, a function of the seed.
+def subset(probe: Probe, most: int | None, seed: int, splits: Sequence[str] = ("tr",)) -> Probe:
+    """The probe with at most `most` sentences in these splits, drawn by the seed; in training one of each label too.
 
     Raises:
         UserError: there are more labels than that.
     """
     import numpy as np
 
-    train = probe.splits["tr"]
-    if most is None or most >= len(train.labels):
+    if most is None:
         return probe
-    order = np.random.default_rng(seed).permutation(len(train.labels)).tolist()
-    first: dict[str, int] = {}
-    for i in order:
-        first.setdefault(train.labels[i], i)
-    if len(first) > most:
-        raise UserError(f"--max-train is {most} and {probe.name} has {len(first):,} labels: give as many at least.")
-    needed = set(first.values())
-    kept = sorted([*needed, *(i for i in order if i not in needed)][:most])
-    chosen = ProbeSplit([train.sentences[i] for i in kept], [train.labels[i] for i in kept])
-    return replace(probe, splits=probe.splits | {"tr": chosen})
+    chosen = dict(probe.splits)
+    for split in splits:
+        rows = probe.splits[split]
+        if most >= len(rows.labels):
+            continue
+        order = np.random.default_rng(seed).permutation(len(rows.labels)).tolist()
+        first: dict[str, int] = {}
+        if split == "tr":
+            for i in order:
+                first.setdefault(rows.labels[i], i)
+            if len(first) > most:
+                raise UserError(
+                    f"--max-train is {most} and {probe.name} has {len(first):,} labels: give as many at least."
+                )
+        needed = set(first.values())
+        kept = sorted([*needed, *(i for i in order if i not in needed)][:most])
+        chosen[split] = ProbeSplit([rows.sentences[i] for i in kept], [rows.labels[i] for i in kept])
+    return replace(probe, splits=chosen)

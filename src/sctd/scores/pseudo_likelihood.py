@@ -41,12 +41,12 @@ def pseudo_log_likelihoods(
     """
     import torch
 
+    network.eval()
     tokenizer = encoder.tokenizer
     if tokenizer.mask_token_id is None:
         raise UserError(f"{encoder.folder}: its tokenizer has no mask token; give a masked language model.")
     encoded = encoder.encode(list(sentences), return_special_tokens_mask=True)
-    whole = tokenizer(list(sentences), truncation=False, verbose=False)["input_ids"]
-    cut = sum(len(a) < len(b) for a, b in zip(encoded["input_ids"], whole, strict=True))
+    cut = encoder.count_cut(list(sentences), encoded)
     # sentences of one length go together: then there is no padding at all
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, special in enumerate(encoded["special_tokens_mask"]):
@@ -78,12 +78,17 @@ def _sums(
 
     masked = masked_places(scored, ids.shape[1], words).expand(len(ids), -1, -1)
     copies = torch.where(masked, encoder.tokenizer.mask_token_id, ids[:, None, :]).flatten(0, 1)
-    rows = scored.repeat(len(ids))
-    with torch.inference_mode(), autocast(encoder.precision, encoder.device):
-        logits = logits_at(network, copies.to(encoder.device), rows.to(encoder.device))
-    shares = logits.float().log_softmax(-1)
-    true = shares.gather(1, ids[:, scored].reshape(-1, 1).to(shares.device))
-    sums: np.ndarray = true.view(len(ids), -1).double().sum(1).cpu().numpy()
+    rows, labels = scored.repeat(len(ids)), ids[:, scored].reshape(-1, 1)
+    step = max(1, COPIES_TOKENS // ids.shape[1])
+    found = []
+    for first in range(0, len(copies), step):
+        part = slice(first, first + step)
+        with torch.inference_mode(), autocast(encoder.precision, encoder.device):
+            logits = logits_at(network, copies[part].to(encoder.device), rows[part].to(encoder.device))
+        shares = logits.float().log_softmax(-1)
+        found.append(shares.gather(1, labels[part].to(shares.device)).cpu())
+    true = torch.cat(found)
+    sums: np.ndarray = true.view(len(ids), -1).double().sum(1).numpy()
     if not np.isfinite(sums).all():
         raise UserError(f"{encoder.folder} gives probabilities that are no numbers: its weights are damaged.")
     return sums

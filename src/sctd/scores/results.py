@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sctd.errors import UserError
 from sctd.files import write_json, write_text
 from sctd.scores.flagged import Flagged
 from sctd.scores.jobs import ARMS, Job, LoadedTask, read_job
@@ -57,6 +58,7 @@ def _task(folder: Path, loaded: LoadedTask, encoder: Encoder, flagged: Flagged |
         "rows": {"train": len(loaded.train), **{split: len(rows) for split, rows in loaded.scored.items()}},
         "arms": {},
     }
+    looked_up = {} if flagged is None else _looked_up(loaded, flagged)
     for arm in ARMS:
         done = [
             found for job in _finished(folder, task, arm) if (found := read_job(folder, job, loaded.of)) is not None
@@ -67,13 +69,18 @@ def _task(folder: Path, loaded: LoadedTask, encoder: Encoder, flagged: Flagged |
             entry["fine_tuning"] = done[0]["fine_tuning"]
             entry["notes"] += _cut_notes(done[0], loaded, encoder)
         entry["arms"][arm] = {split: _summary([_run(each, split) for each in done]) for split in loaded.scored}
-        if flagged is not None:
+        if looked_up:
             entry.setdefault("without_overlap", {})[arm] = {
-                split: _summary([_rescored(each, loaded, split, flagged) for each in done]) for split in loaded.scored
+                split: _summary([_rescored(each, loaded, split, ids) for each in done])
+                for split, ids in looked_up.items()
             }
     if flagged is not None:
-        removed = {split: len(_ids(flagged, task.name, split)) for split in loaded.scored}
-        entry["notes"] += [f"{split}: {number:,} flagged for overlap" for split, number in removed.items()]
+        for split, examples in loaded.scored.items():
+            if split in looked_up:
+                number = sum(example.id in looked_up[split] for example in examples)
+                entry["notes"].append(f"{split}: {number:,} flagged for overlap")
+            else:
+                entry["notes"].append(f"{split}: not looked up for overlap")
     return entry
 
 
@@ -87,14 +94,25 @@ def _run(found: dict[str, Any], split: str) -> dict[str, Any]:
     return {"seed": found["seed"], "scores": found["splits"][split]["scores"], "seconds": found["seconds"]}
 
 
-def _ids(flagged: Flagged, task: str, split: str) -> frozenset[str]:
-    return flagged.get(task, {}).get(split, frozenset())
+def _looked_up(loaded: LoadedTask, flagged: Flagged) -> dict[str, frozenset[str]]:
+    """Split -> flagged ids, of the splits that were looked up; UserError where that was another copy of them."""
+    found = {}
+    for split in loaded.scored:
+        each = flagged.get(loaded.task.name, {}).get(split)
+        if each is None:
+            continue
+        if each.of != loaded.whole[split]:
+            raise UserError(
+                f"--without: what was looked up of {loaded.task.name} {split} is another copy of it than this one: run "
+                "sctd overlap on this one."
+            )
+        found[split] = each.ids
+    return found
 
 
-def _rescored(found: dict[str, Any], loaded: LoadedTask, split: str, flagged: Flagged) -> dict[str, Any]:
+def _rescored(found: dict[str, Any], loaded: LoadedTask, split: str, flagged: frozenset[str]) -> dict[str, Any]:
     """A run's scores without the flagged examples."""
-    out = _ids(flagged, loaded.task.name, split)
-    kept = [example for example in loaded.scored[split] if example.id not in out]
+    kept = [example for example in loaded.scored[split] if example.id not in flagged]
     predictions = found["splits"][split]["predictions"]
     scores = score(loaded.task, kept, [predictions[example.id] for example in kept]) if kept else {}
     return {"seed": found["seed"], "scores": scores, "seconds": found["seconds"]}

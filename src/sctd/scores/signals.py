@@ -14,6 +14,8 @@ from sctd.errors import UserError
 from sctd.hf.load import MASKED_LM
 
 if TYPE_CHECKING:
+    import torch
+
     from sctd.model.bert import Bert
     from sctd.scores.encoder import Encoder
 
@@ -47,19 +49,11 @@ def _task(name: str, data: Path) -> Signal:
 
 def _probe(name: str, data: Path) -> Signal:
     """`probe:NAME`: test accuracy of the mean-pooled layer that is best on the validation split."""
-    from dataclasses import replace
-
     from sctd.scores.probe import probe_network
     from sctd.scores.probe_data import load_probes, subset
 
     [whole] = load_probes(str(data / "probing"), [name])
-    few = subset(whole, SENTENCES, seed=1)
-    scored = {
-        split: replace(rows, sentences=rows.sentences[:SENTENCES], labels=rows.labels[:SENTENCES])
-        for split, rows in whole.splits.items()
-        if split != "tr"
-    }
-    probe = replace(few, splits=few.splits | scored)
+    probe = subset(whole, SENTENCES, seed=1, splits=("tr", "va", "te"))
 
     def signal(encoder: Encoder) -> dict[str, float]:
         return {
@@ -94,16 +88,15 @@ class Signals:
         names: `probe:NAME`, `blimp`, `blimp:NAME`, `task:NAME`.
         data: folder that holds `probing`, `blimp` and `tasks`, as far as they are wanted.
         run: the run, whose origin/ has the tokenizer and config.json.
-        device, precision: as of the run.
 
     Raises:
         UserError: an unknown signal, or data that cannot be used.
     """
 
-    def __init__(self, names: list[str], data: str | None, run: Path, device: str, precision: str) -> None:
+    def __init__(self, names: list[str], data: str | None, run: Path) -> None:
         if data is None:
             raise UserError("eval.probes needs eval.probes_data: the folder that holds probing, blimp or tasks.")
-        self.run, self.device, self.precision = run, device, precision
+        self.run = run
         self.signals: list[Signal] = []
         for name in names:
             kind, _, of = name.partition(":")
@@ -113,7 +106,7 @@ class Signals:
                 )
             self.signals.append(KINDS[kind](of, Path(data)))
 
-    def __call__(self, model: Bert) -> dict[str, float]:
+    def __call__(self, model: Bert, device: torch.device, precision: str) -> dict[str, float]:
         """All figures of the model as it stands, through a Hugging Face folder that is thrown away."""
         from sctd.hf.export import write_model
         from sctd.hf.load import read_config
@@ -123,5 +116,5 @@ class Signals:
         origin = self.run / ORIGIN
         with tempfile.TemporaryDirectory() as folder:
             write_model(Path(folder), model, read_config(origin), origin / "tokenizer")
-            encoder = load_encoder(folder, self.device, self.precision)
+            encoder = load_encoder(folder, str(device), precision)
             return {name: figure for signal in self.signals for name, figure in signal(encoder).items()}

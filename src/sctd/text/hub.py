@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 from sctd.text.options import ReadOptions
 
 PREFIX = "hf:"
@@ -46,10 +46,6 @@ def documents(place: str, options: ReadOptions) -> Iterator[str]:
                 yield text
     except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise UserError(
-            f"{place}, split {options.split!r}, cannot be read ({_first_line(error)}): "
+            f"{place}, split {options.split!r}, cannot be read ({first_line(error)}): "
             "check the name, --split and the connection."
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 from sctd.tokens.manifest import SpecialIds, TokenizerInfo, folder_sha256
 
 if TYPE_CHECKING:
@@ -54,9 +54,8 @@ def _load(given: str) -> Any:
             raise FileNotFoundError("there is no such folder")
         return AutoTokenizer.from_pretrained(given, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its parsers raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{given} is no tokenizer that transformers can load ({reason}): give the folder of a "
+            f"{given} is no tokenizer that transformers can load ({first_line(error)}): give the folder of a "
             "Hugging Face tokenizer, or leave --tokenizer out to train one."
         ) from error
 

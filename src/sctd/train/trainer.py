@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sctd.batches.loader import TrainingBatches, evaluation_batches
 from sctd.config import PretrainConfig
 from sctd.console import progress_bar, say
+from sctd.errors import first_line
 from sctd.files import sha256_file
 from sctd.method.interval import is_consistency_step
 from sctd.method.keep_rules import ImportanceRule
@@ -33,6 +34,9 @@ from sctd.train.optimizer import build_optimizers, peak_lr
 from sctd.train.schedule import lr_factor, warmup_steps
 from sctd.train.setup import ORIGIN, build_objective, read_vocabulary
 from sctd.train.step import Stepper, StepResult
+
+if TYPE_CHECKING:
+    import torch
 
 EVAL_BATCH = 32
 FEW_STEPS = 100
@@ -51,7 +55,8 @@ class Trainer:
         data: what `prepare` wrote.
         config: every setting.
         checkpoint: folder and state to go on from, or null for a new run.
-        signals: more figures of the model, asked for every eval.probes_every steps, by their names in metrics.jsonl.
+        signals: more figures of the model (on a device, in a precision), asked for every eval.probes_every steps, by
+            their names in metrics.jsonl.
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class Trainer:
         data: PreparedData,
         config: PretrainConfig,
         checkpoint: tuple[Path, TrainState] | None = None,
-        signals: Callable[[Bert], dict[str, float]] | None = None,
+        signals: Callable[[Bert, torch.device, str], dict[str, float]] | None = None,
     ) -> None:
         self.run = run
         self.signals = signals
@@ -176,7 +181,7 @@ class Trainer:
                     self._check_finite(step, result, lr)  # reads the loss, so waits for the device
                 state.seconds, since = state.seconds + time.perf_counter() - since, time.perf_counter()
                 line: dict[str, Any] = {}
-                if due["log"] or due["eval"] or due.get("probes"):
+                if due["log"] or due["eval"]:
                     speed = (state.tokens - line_tokens) / max(state.seconds - line_seconds, 1e-9)
                     line = {
                         "step": step,
@@ -194,14 +199,12 @@ class Trainer:
                     line |= last_eval | self.drift()
                     bar.console.print(_eval_sentence(step, last_eval), markup=False)
                     self._warn_plateau(step, warmup, last_eval, line)
-                if due.get("probes") and self.signals is not None:
-                    figures = self.signals(self.objective.model)
-                    line |= figures
-                    bar.console.print(_figures_sentence(step, figures), markup=False)
                 if line:
                     log.write(line)
                 if due["checkpoint"]:
                     self.save()
+                if due.get("probes") and self._stop is None:  # after the checkpoint: nothing of the run hangs on them
+                    self._ask_signals(step, log)
                 if self._stop is not None and step < self.steps:
                     log.close()
                     raise Interrupted(f"Stopped at step {step:,} of {self.steps:,}; everything is saved.")
@@ -215,6 +218,16 @@ class Trainer:
         """Held-out figures of the model as it stands; see `sctd.train.evaluate`."""
         batches = [batch for _, batch in self.eval_pairs]
         return evaluate(self.objective, batches, self.vocabulary.mask_id, self.precision, self.device)
+
+    def _ask_signals(self, step: int, log: RunLog) -> None:
+        assert self.signals is not None
+        try:
+            figures = self.signals(self.objective.model, self.device, self.precision)
+        except Exception as error:  # whatever scoring raises, training goes on
+            say(f"step {step:,}: eval.probes failed ({first_line(error)}); training goes on.")
+            return
+        log.write({"step": step, **figures})
+        say(f"step {step:,}: " + ", ".join(f"{name.removeprefix('eval_')} {v:.3f}" for name, v in figures.items()))
 
     def drift(self) -> dict[str, dict[str, list[float]]]:
         """{"drift": measure -> a figure a layer}, see `sctd.method.drift`; empty without dropping."""
@@ -299,9 +312,3 @@ def _eval_sentence(step: int, figures: dict[str, float]) -> str:
     if "eval_loss_dropped" in figures:
         text += f"; with dropping {figures['eval_loss_dropped']:.3f}"
     return text
-
-
-def _figures_sentence(step: int, figures: dict[str, float]) -> str:
-    return f"step {step:,}: " + ", ".join(
-        f"{name.removeprefix('eval_')} {value:.3f}" for name, value in figures.items()
-    )

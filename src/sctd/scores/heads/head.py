@@ -80,7 +80,7 @@ def argmax_by_owner(examples: Sequence[Example], features: Features, outputs: Se
 
 
 def make(encoder: Encoder, kind: str, random_seed: int | None, **settings: Any) -> Any:
-    """A transformers class with the encoder's weights, or with random ones."""
+    """A transformers class with the encoder's weights under a new head, or with random ones."""
     if random_seed is None:
-        return encoder.network(kind, **settings)
+        return encoder.network(kind) if kind == "AutoModel" else encoder.with_new_head(kind, **settings)
     return encoder.random_network(random_seed, kind, **settings)

@@ -31,6 +31,7 @@ class WordPairHead:
         inputs, cut = [], 0
         for i, example in enumerate(examples):
             one: dict[str, Any] = {name: encoded[name][i] for name in names}
+            lost = False
             weights = np.zeros((2, len(one["input_ids"])), dtype=np.float32)
             for side, (start, end) in enumerate(example.spans):
                 tokens = sorted(
@@ -41,7 +42,8 @@ class WordPairHead:
                     }
                 )
                 weights[side, tokens or [0]] = 1 / max(len(tokens), 1)
-                cut += not tokens and start >= 0
+                lost |= not tokens and start >= 0
+            cut += lost
             one["word_weights"] = weights
             if training:
                 one["labels"] = example.label

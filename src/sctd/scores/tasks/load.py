@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sctd.errors import UserError
-from sctd.hf.load import first_line
+from sctd.errors import UserError, first_line
 from sctd.scores.tasks.rows import read_rows
 from sctd.scores.tasks.task import Example, Row, Task
 from sctd.text.compression import COMPRESSIONS
@@ -97,12 +96,12 @@ def _hub_rows(task: Task, split: str) -> Iterator[Row]:
         yield f"hf:{hub.name}, row {number}", {hub.columns.get(name, name): value for name, value in row.items()}
 
 
-def notes(task: Task, split: str, rows: int) -> list[str]:
-    """What a table must say of a split that has so many rows: that it is a part, or another copy."""
+def notes(task: Task, split: str, rows: int, checksum: str) -> list[str]:
+    """What a table must say of a split: that it is a part of the official one, or a copy that is known."""
     found = []
     official = task.official_rows.get(split)
     if official is not None and rows < official:
         found.append(f"{rows:,} of {official:,} rows")
-    if (split, rows) in task.copies:
-        found.append(task.copies[split, rows])
+    if (split, checksum[:12]) in task.copies:
+        found.append(task.copies[split, checksum[:12]])
     return found

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sctd.console import say
-from sctd.errors import UserError
-from sctd.hf.load import first_line
+from sctd.errors import UserError, first_line
 from sctd.scores.tasks.task import Row, Task
 from sctd.text.compression import COMPRESSIONS, damage_errors
 from sctd.text.lines import text_lines
@@ -21,7 +20,7 @@ def read_rows(path: Path, task: Task) -> Iterator[Row]:
         return _folder(path)
     kind = path.with_suffix("").suffix if path.suffix in COMPRESSIONS else path.suffix
     if kind == ".jsonl":
-        return _jsonl(path)
+        return jsonl_rows(path)
     if kind == ".json":
         return _squad(path)
     return _tsv(path, task)
@@ -76,7 +75,8 @@ def _tsv(path: Path, task: Task) -> Iterator[Row]:
         say(f"{path}: passed over {passed_over:,} lines of too few columns, as the official file has some.")
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
+def jsonl_rows(path: Path) -> Iterator[Row]:
+    """(place, object) of each line that is not blank, plain or compressed; UserError naming any other line."""
     for number, line in _lines(path):
         if not line.strip():
             continue

@@ -89,7 +89,7 @@ _TASKS = (
         read=texts("question", "sentence"),
         hub=HubSource(GLUE, "qnli", VALIDATION),
         official_rows={"train": 104743, "dev": 5463},
-        copies={("train", 7364): "constructed from SQuAD v1.1, not the official half"},
+        copies={("train", "34133bfd72ee"): "constructed from SQuAD v1.1, not the official half"},
     ),
     Task(
         name="qqp",
@@ -101,7 +101,7 @@ _TASKS = (
         read=texts("question1", "question2", "is_duplicate"),
         hub=HubSource(GLUE, "qqp", VALIDATION, {"label": "is_duplicate"}),
         official_rows={"train": 363846, "dev": 40430},
-        copies={("dev", 4003): "split anew by groups of questions"},
+        copies={("dev", "219f31e86115"): "split anew by groups of questions"},
         empty_allowed=True,
         ragged=True,
     ),
@@ -125,7 +125,7 @@ _TASKS = (
             {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"},
         ),
         official_rows={"train": 392702, "dev_matched": 9815, "dev_mismatched": 9832},
-        copies={("dev", 9979): UNSPLIT_MNLI, ("train", 10000): "final punctuation stripped"},
+        copies={("dev", "33474c600868"): UNSPLIT_MNLI, ("train", "5c009b75b66b"): "final punctuation stripped"},
     ),
     Task(
         name="boolq",
@@ -137,7 +137,7 @@ _TASKS = (
         read=texts("question", "passage"),  # in this order, so that what is cut is the passage's end
         hub=HubSource(SUPERGLUE, "boolq", VALIDATION),
         official_rows={"train": 9427, "dev": 3270},
-        copies={("train", 1543): "from FewGLUE and ERASER"},
+        copies={("train", "1a3bbfd6bfa6"): "from FewGLUE and ERASER"},
         max_length=256,
         epochs=10,
     ),
@@ -176,6 +176,7 @@ _TASKS = (
         read=wic,
         hub=HubSource(SUPERGLUE, "wic", VALIDATION),
         official_rows={"train": 5428, "dev": 638},
+        copies={("train", "955e9ca7a654"): "tokenised sentences"},
         epochs=10,
     ),
     Task(
@@ -188,7 +189,7 @@ _TASKS = (
         read=multirc,
         hub=HubSource(SUPERGLUE, "multirc", VALIDATION),
         official_rows={"train": 27243, "dev": 4848},
-        copies={("train", 3214): "from ERASER's validation half"},
+        copies={("train", "6bcd8d04810e"): "from ERASER's validation half"},
         max_length=384,
     ),
     Task(
@@ -201,7 +202,10 @@ _TASKS = (
         read=squad,
         hub=HubSource("rajpurkar/squad", None, VALIDATION),
         official_rows={"train": 87599, "dev": 10570},
-        copies={("train", 8799): "from two public subsets", ("dev", 3748): "from 48 official dev articles"},
+        copies={
+            ("train", "685a76ad0972"): "from two public subsets",
+            ("dev", "a3434e904424"): "from 48 official dev articles",
+        },
         max_length=384,
     ),
     Task(
@@ -215,8 +219,8 @@ _TASKS = (
         hub=HubSource("rajpurkar/squad_v2", None, VALIDATION),
         official_rows={"train": 130319, "dev": 11873},
         copies={
-            ("train", 6949): "from 12 official dev articles and SQuAD v1.1",
-            ("dev", 1531): "4 official dev articles",
+            ("train", "d89c4d81cad0"): "from 12 official dev articles and SQuAD v1.1",
+            ("dev", "91d13d085ede"): "4 official dev articles",
         },
         max_length=384,
     ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -75,6 +76,14 @@ class SpanExample:
     answers: tuple[tuple[str, int], ...]
 
 
+def checksum_of(examples: Sequence[Any]) -> str:
+    """SHA-256 of examples, by which results and overlaps are known to be of these."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr(example).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
 Example = TextExample | ChoiceExample | WordPairExample | SpanExample
 
 
@@ -115,7 +124,8 @@ class Task:
         hub: where the hub has it.
         official_rows: split -> number of rows of the official file, to mark what is a subset.
         header: the columns of a .tsv file whose official form has no header.
-        copies: (split, rows) -> what is known of the copy that has so many rows, to mark it in tables.
+        copies: (split, first 12 digits of `checksum_of` its examples) -> what is known of that copy, to mark it in
+            tables.
         max_length: longest sequence in tokens; a model's own limit counts too.
         epochs: passes over the training split: 3 (Devlin et al., 2019), or 10 for less than 10,000 official rows
             (Liu et al., 2019).
@@ -133,7 +143,7 @@ class Task:
     hub: HubSource
     official_rows: Mapping[str, int]
     header: tuple[str, ...] = ()
-    copies: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    copies: Mapping[tuple[str, str], str] = field(default_factory=dict)
     max_length: int = 128
     epochs: int = 3
     empty_allowed: bool = False

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 from sctd.text.options import ReadOptions
 
 ROWS_AT_ONCE = 256
@@ -40,7 +40,6 @@ def documents(stream: IO[bytes], name: str, options: ReadOptions) -> Iterator[st
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[options.text_key]):
                 yield from (text for text in batch.column(0).to_pylist() if text is not None)
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            reason = str(error).splitlines()[0]
             raise UserError(
-                f"{name} is damaged or not Parquet ({reason}): get the file again, or leave it out."
+                f"{name} is damaged or not Parquet ({first_line(error)}): get the file again, or leave it out."
             ) from error
