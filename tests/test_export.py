@@ -47,7 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     config.batch.size = 4
     trainer = Trainer(run, data, config)
-    write_origin(run, data, trainer.objective.model.config, trainer.config.init_from)
+    write_origin(run, data, trainer.objective.model.config, None)
     write_json(run / "environment.json", environment(trainer.device))
     write_json(run / "baselines.json", {"unigram": 4.567, "bigram": 3.456, "bigram_both_sides": 2.345})
     trainer.train()

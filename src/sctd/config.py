@@ -236,7 +236,8 @@ class PretrainConfig:
             it fast (CUDA; a CPU where a short measurement says so), else fp16 on CUDA and fp32 on CPU and MPS.
         device: `auto` (cuda, else mps, else cpu), `cpu`, `cuda` or `mps`.
         compile: compile the model with torch.compile (CPU needs a C++ compiler).
-        init_from: folder of a Hugging Face BERT to continue from, with its tokenizer; null: start from scratch.
+        init_from: a Hugging Face BERT to continue from: a folder, a finished run of `sctd pretrain`, or `hf:NAME`.
+            Its shape and tokenizer are taken over, so model.preset is not read. null: start from scratch.
     """
 
     method: Method = "sctd"
@@ -299,7 +300,7 @@ def check(config: PretrainConfig) -> None:
                 )
     _between("dropping.keep_ratio", config.dropping.keep_ratio, 0, 1, open_low=True)
     _between("dropping.beta", config.dropping.beta, 0, 1)
-    if config.method != "dense" and (layers < 4 or layers % 2):
+    if config.init_from is None and config.method != "dense" and (layers < 4 or layers % 2):
         raise UserError(
             f"method {config.method!r} needs an even number of layers, 4 at least, and the model has {layers}: "
             "set model.num_layers (or model.preset) accordingly, or use --method dense."

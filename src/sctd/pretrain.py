@@ -50,19 +50,21 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
     from sctd.console import say
     from sctd.files import disk_errors
     from sctd.hf.export import export
+    from sctd.hf.load import model_folder
     from sctd.hf.origin import write_origin
     from sctd.tokens.prepared import load_prepared
     from sctd.train.trainer import Interrupted, Trainer, data_fingerprint
 
+    start = None if config.init_from is None or checkpoint else model_folder(config.init_from)
     prepared = load_prepared(data)
     if checkpoint is not None and checkpoint[1].data != data_fingerprint(prepared):
         raise UserError(f"{run} was begun on other data than {data}: give the --data folder that it was begun with.")
-    trainer = Trainer(run, prepared, config, checkpoint, _signals(run, config))
+    trainer = Trainer(run, prepared, config, checkpoint, _signals(run, config), start)
     with disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
     if checkpoint is None:
         _describe(run, config, trainer)
-        write_origin(run, prepared, trainer.objective.model.config, config.init_from)
+        write_origin(run, prepared, trainer.objective.model.config, start)
     trainer.unigram_loss = _baselines(run, prepared, trainer)
     try:
         figures = trainer.train()
@@ -127,6 +129,8 @@ def _refuse_or_clear(run: Path) -> None:
     names = {path.name for path in run.iterdir()} if run.is_dir() else set()
     begun = {"config.yaml", "environment.json"} <= names <= WRITTEN_BEFORE_A_CHECKPOINT
     if not begun or any((run / "checkpoints").glob("step-*")):
+        if "config.yaml" not in names:
+            raise UserError(f"{run} exists already and is no run: give another --out.")
         raise UserError(f"{run} exists already: add --resume to go on with it, or give another --out.")
     shutil.rmtree(run)
 

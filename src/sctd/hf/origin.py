@@ -36,15 +36,15 @@ class Origin:
     tokenizer: Path
 
 
-def write_origin(run: Path, data: PreparedData, config: BertConfig, init_from: str | None) -> None:
-    """Write RUN/origin, whole or not at all; init_from is the folder that the model was continued from."""
+def write_origin(run: Path, data: PreparedData, config: BertConfig, start: Path | None) -> None:
+    """Write RUN/origin, whole or not at all; start is the folder that the model was continued from."""
     from sctd.model.hf import read_hf_config, to_hf_config
 
     # sequences are packed and never paired, so token type 0 is all that is trained
     trained_on = {"seq_len": data.manifest.seq_len, "token_types": 1}
-    if init_from is not None:
+    if start is not None:
         able = {"seq_len": config.max_position_embeddings, "token_types": config.type_vocab_size}
-        said = read_hf_config(Path(init_from)).get(TRAINED_ON)
+        said = read_hf_config(start).get(TRAINED_ON)
         before = able | said if isinstance(said, dict) else able
         trained_on = {name: max(number, before[name]) for name, number in trained_on.items()}
     with whole_folder(run / ORIGIN) as folder:

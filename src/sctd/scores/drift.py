@@ -90,7 +90,7 @@ def drift(
     where = choose_device(device)
     chosen_precision = choose_precision(precision, where)[0]
     vocabulary = read_vocabulary(prepared)
-    objective = build_objective(config, prepared, vocabulary, where, source / ORIGIN)
+    objective = build_objective(config, prepared, vocabulary, where, source / ORIGIN, resumed=True)
     layers = objective.model.config.num_layers
     if layers < 4 or layers % 2:
         raise UserError(f"{source} has {layers} layers; dropping needs an even number, 4 at least.")

@@ -61,35 +61,23 @@ def _check_same_tokenizer(data: PreparedData, folder: Path) -> None:
 
 
 def bert_config(
-    config: PretrainConfig, data: PreparedData, device: torch.device, origin: Path | None = None
+    config: PretrainConfig, data: PreparedData, device: torch.device, start: Path | None = None
 ) -> BertConfig:
-    """The model's shape: from the settings, or with init_from from the folder's config.json.
-
-    A resumed run has its shape in `origin`, RUN/origin, and needs the folder no more.
-    """
+    """The model's shape: from the config.json of `start`, the folder to begin from, else from the settings."""
     length = data.manifest.seq_len
     settings = config.model
     attention = choose_attention(settings.attention, device.type, length)
-    if config.init_from is not None:
-        folder = origin or Path(config.init_from)
-        theirs = read_hf_config(folder)
-        if origin is None:
-            _check_same_tokenizer(data, folder)
+    if start is not None:
         shape = from_hf_config(
-            theirs,
+            read_hf_config(start),
             attention=attention,
             dropout=settings.dropout,
             attention_dropout=settings.attention_dropout,
             gradient_checkpointing=settings.gradient_checkpointing,
         )
-        if config.method != "dense" and (shape.num_layers < 4 or shape.num_layers % 2):
-            raise UserError(
-                f"{folder} has {shape.num_layers} layers; method {config.method!r} needs an even number, 4 at "
-                "least: use --method dense."
-            )
         if shape.vocab_size < data.manifest.vocab_size:
             raise UserError(
-                f"{folder} has {shape.vocab_size} token embeddings and {data.path} uses "
+                f"{start} has {shape.vocab_size} token embeddings and {data.path} uses "
                 f"{data.manifest.vocab_size} ids: prepare the data with the model's own tokenizer."
             )
     else:
@@ -120,23 +108,37 @@ def build_objective(
     data: PreparedData,
     vocabulary: Vocabulary,
     device: torch.device,
-    origin: Path | None = None,
+    start: Path | None = None,
+    resumed: bool = False,
 ) -> Objective:
-    """The model with its starting weights (a function of the seed, or init_from's) and the method, on the device.
+    """The model with its starting weights (a function of the seed, or those in `start`) and the method, on the device.
 
-    With `origin`, RUN/origin of a run that is resumed, its weights are about to be loaded from a checkpoint.
+    Args:
+        config: every setting.
+        data: what the model is to read.
+        vocabulary: of the data's tokenizer.
+        device: where to put the model.
+        start: the Hugging Face folder that init_from means; of a run that is resumed, RUN/origin, which has its shape.
+        resumed: the weights are about to be loaded from a checkpoint.
     """
     torch.manual_seed(config.seed)
-    shape = bert_config(config, data, device, origin)
+    shape = bert_config(config, data, device, start)
+    if start is not None and not resumed:
+        if config.method != "dense" and (shape.num_layers < 4 or shape.num_layers % 2):
+            raise UserError(
+                f"{start} has {shape.num_layers} layers; method {config.method!r} needs an even number, 4 at "
+                "least: use --method dense."
+            )
+        _check_same_tokenizer(data, start)
     model = Bert(shape)
     special = data.manifest.special
     pinned = [number for number in (special.sep, special.mask, special.unk) if number is not None]
     tiers = token_tiers(shape.vocab_size, cls_id=special.cls, pad_id=special.pad, pinned_ids=pinned)
     unigram = torch.zeros(shape.vocab_size, dtype=torch.int64)
     unigram[: len(data.unigram)] = torch.from_numpy(data.unigram.copy())
-    if config.init_from is None:
+    if start is None:
         set_starting_values(model, config.model.starting_values, unigram)
-    elif origin is None:
-        load_hf_state(model, read_hf_weights(Path(config.init_from)), config.init_from)
+    elif not resumed:
+        load_hf_state(model, read_hf_weights(start), str(start))
     objective = Objective(model, config.method, config.dropping, config.consistency, tiers, unigram)
     return objective.to(device)

@@ -57,6 +57,7 @@ class Trainer:
         checkpoint: folder and state to go on from, or null for a new run.
         signals: more figures of the model (on a device, in a precision), asked for every eval.probes_every steps, by
             their names in metrics.jsonl.
+        start: with init_from, the folder that it means; of a resumed run RUN/origin is read instead.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Trainer:
         config: PretrainConfig,
         checkpoint: tuple[Path, TrainState] | None = None,
         signals: Callable[[Bert, torch.device, str], dict[str, float]] | None = None,
+        start: Path | None = None,
     ) -> None:
         self.run = run
         self.signals = signals
@@ -75,8 +77,11 @@ class Trainer:
         self.device = choose_device(config.device)
         lr_factor(1, 1, config.schedule)  # names an unknown schedule now
         self.vocabulary = read_vocabulary(data)
-        origin = run / ORIGIN if checkpoint else None
-        self.objective = build_objective(config, data, self.vocabulary, self.device, origin)
+        if config.init_from is not None:
+            start = run / ORIGIN if checkpoint else start
+            assert start is not None
+        resumed = checkpoint is not None
+        self.objective = build_objective(config, data, self.vocabulary, self.device, start, resumed)
         self.interval = config.consistency.interval if config.method == "sctd" else None
         self.lr = peak_lr(config.optimizer, config.init_from is not None)
         self.batches = TrainingBatches(data.train, self.vocabulary, config.masking, config.batch.size, config.seed)
@@ -149,7 +154,7 @@ class Trainer:
         if steps < FEW_STEPS:
             say(
                 f"{steps} steps are too few to learn from: give more schedule.minutes, a smaller batch.size or a "
-                "smaller model, or wait until the machine has nothing else to do."
+                "smaller model. Where other work keeps the cores busy, wait for it or set OMP_NUM_THREADS=1."
             )
         return steps
 
@@ -176,7 +181,7 @@ class Trainer:
                 state.global_step, state.tokens = step, state.tokens + tokens_a_step
                 averages.add(result)
                 due = {name: step % every == 0 or step == self.steps for name, every in self.every.items()}
-                due["checkpoint"] |= self._stop is not None or self.stepper.halved
+                due["checkpoint"] |= self.stepper.halved
                 if any(due.values()) or self.device.type == "cpu":
                     self._check_finite(step, result, lr)  # reads the loss, so waits for the device
                 state.seconds, since = state.seconds + time.perf_counter() - since, time.perf_counter()
@@ -201,11 +206,14 @@ class Trainer:
                     self._warn_plateau(step, warmup, last_eval, line)
                 if line:
                     log.write(line)
-                if due["checkpoint"]:
+                saved = due["checkpoint"] or self._stop is not None  # asked now: evaluating takes long
+                if saved:
                     self.save()
                 if due.get("probes") and self._stop is None:  # after the checkpoint: nothing of the run hangs on them
                     self._ask_signals(step, log)
                 if self._stop is not None and step < self.steps:
+                    if not saved:
+                        self.save()
                     log.close()
                     raise Interrupted(f"Stopped at step {step:,} of {self.steps:,}; everything is saved.")
                 since = time.perf_counter()
