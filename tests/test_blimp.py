@@ -173,7 +173,9 @@ def test_a_stopped_command_goes_on_set_by_set(
     results = blimp(str(encoder.folder), **arguments)
     assert done == ["c"]
     assert list(results["model"]["sets"]) == ["a", "b", "c"]
-    with pytest.raises(UserError, match=r"out holds results of within_word none: give another --out"):
+    with pytest.raises(
+        UserError, match=r"out holds results of another within_word .none, now l2r.: give another --out"
+    ):
         blimp(str(encoder.folder), within_word="l2r", **arguments)
 
 

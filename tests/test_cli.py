@@ -66,6 +66,7 @@ def fail(how: str) -> None:
     raise {
         "user": UserError("The moon is full:\nwait."),
         "stop": KeyboardInterrupt("step 7 is saved"),
+        "silent": KeyboardInterrupt(),
         "bug": ZeroDivisionError("a bug"),
     }[how]
 
@@ -77,7 +78,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "pretrain": Verb(f"{__name__}:pretrain", "data to a model", bare={"resume": "auto"}),
         "fill": Verb(f"{__name__}:fill", "fill masks", positional=("model", "text")),
         "compare": Verb(f"{__name__}:compare", "compare runs", positional=("runs", "out")),
-        "fail": Verb(f"{__name__}:fail", "raise", positional=("how",)),
+        "fail": Verb(f"{__name__}:fail", "raise", positional=("how",), stopped="the same command goes on"),
     }
     monkeypatch.setattr(cli, "VERBS", verbs)
     monkeypatch.chdir(tmp_path)
@@ -243,6 +244,8 @@ def test_user_error_is_one_line_and_exit_code_2(
 def test_ctrl_c_is_exit_code_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fail", "stop"]) == 130
     assert capsys.readouterr().err == "interrupted: step 7 is saved\n"
+    assert main(["fail", "silent"]) == 130
+    assert capsys.readouterr().err == "interrupted: the same command goes on\n"
 
 
 def test_a_bug_keeps_its_traceback() -> None:

@@ -205,7 +205,7 @@ def test_results_of_another_model_or_setting_are_refused_and_stay(
     data: str, model: str, finished: Path, tmp_path: Path
 ) -> None:
     before = (finished / "results.json").read_text()
-    with pytest.raises(UserError, match="holds results of epochs 1: give another --out"):
+    with pytest.raises(UserError, match=r"holds results of another epochs .1, now 2.: give another --out"):
         evaluate(model, ["sst2"], str(finished), data, seeds=1, device="cpu", precision="fp32", epochs=2)
     other = tiny_encoder(tmp_path / "other", max_length=32)
     with pytest.raises(UserError, match="holds results of another model"):
@@ -226,7 +226,7 @@ def test_scores_without_what_overlaps_leave_the_flagged_out(
     assert runs[0]["scores"]["accuracy"] == 1.0 if len(wrong) < 16 else runs[0]["scores"] == {}
     assert f"dev: {len(wrong)} flagged for overlap" in results["tasks"]["sst2"]["notes"]
     assert "Without what overlaps" in capsys.readouterr().out
-    other = evaluate(model, ["wic"], str(finished), data, seeds=2, without=str(path), **SHORT)["tasks"]["wic"]
+    other = evaluate(model, ["wic"], str(finished), data, seeds=2, without=str(tmp_path), **SHORT)["tasks"]["wic"]
     assert "without_overlap" not in other
     assert "dev: not looked up for overlap" in other["notes"]
     path.write_text(json.dumps({"tasks": {"sst2": {"dev": {"flagged": wrong, "of": "of another copy"}}}}))

@@ -142,7 +142,7 @@ def test_a_stopped_command_goes_on_probe_by_probe(
     assert done == ["b"]
     assert json.loads((tmp_path / "out/probe.json").read_text())["parts"] == results["parts"]
     assert f"{100 * results['parts']['a']['model']['mean']['test']:.1f} (" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"out holds results of max_train None: give another --out"):
+    with pytest.raises(UserError, match=r"out holds results of another max_train .None, now 5.: give another --out"):
         probe(str(encoder.folder), max_train=5, **arguments)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sctd.errors import UserError
+from sctd.scores.evaluate import evaluate
 from sctd.scores.tasks.load import load_split, notes, splits_of
 from sctd.scores.tasks.table import GROUPS, TASKS, choose_tasks
 from sctd.scores.tasks.task import ChoiceExample, SpanExample, TextExample, WordPairExample, checksum_of
@@ -237,6 +238,12 @@ def test_a_data_folder_that_is_none_is_named() -> None:
 def test_an_unknown_task_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match=r'no task "sqad_v1"; did you mean "squad_v1"\?'):
         choose_tasks(["cola", "sqad_v1"])
+
+
+def test_tasks_are_known_by_any_spelling_and_named_in_the_help() -> None:
+    names = ["CoLA", "sst-2", "SQuAD v1.1", "squad-v2", "STS-B", "GLUE"]
+    assert [task.name for task in choose_tasks(names)][:5] == ["cola", "sst2", "squad_v1", "squad_v2", "stsb"]
+    assert all(name in (evaluate.__doc__ or "") for name in [*TASKS, *GROUPS])
 
 
 def test_groups_are_chosen_once_and_in_order() -> None:

@@ -16,7 +16,7 @@ import zstandard
 from sctd.errors import UserError
 from sctd.text.documents import read_documents
 from sctd.text.options import ReadOptions
-from sctd.text.sources import find_sources
+from sctd.text.sources import find_sources, passed_over
 
 TEXTS = ["The first document.\nIts second paragraph.", "Zwei: äöü, 漢字.", 'One, "quoted", with a comma']
 
@@ -256,3 +256,11 @@ def test_places_that_hold_nothing_are_refused(tmp_path: Path) -> None:
     assert "table.xlsx is of a kind that sctd cannot read: give .txt, .jsonl" in refused(tmp_path / "table.xlsx")
     assert "x matches no file that sctd can read" in refused(tmp_path / "*.xlsx")
     assert "nothing to read" in refused()
+
+
+def test_files_of_other_kinds_are_counted(tmp_path):
+    for name in ("a.txt", "b.md", "deeper/c.pdf", "deeper/d.jsonl", ".hidden.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x", encoding="utf-8")
+    for places, others in (([str(tmp_path)], 2), ([str(tmp_path / "*")], 2), ([str(tmp_path / "*.txt")], 0)):
+        assert passed_over(places, find_sources(places)) == others

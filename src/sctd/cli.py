@@ -28,23 +28,42 @@ class Verb:
         help: its line in `sctd --help`.
         positional: the parameters that are given by their place.
         bare: parameter -> what its flag means when it stands alone.
+        stopped: what Ctrl-C leaves behind, where the verb itself does not say it.
     """
 
     target: str
     help: str
     positional: tuple[str, ...] = ()
     bare: Mapping[str, str] = field(default_factory=dict)
+    stopped: str = ""
 
+
+KEPT = "What is finished is kept: the same command goes on from there."
+KEPT_WITH_OUT = "With --out, what is finished is kept, and the same command goes on from there."
 
 VERBS = {
     "demo": Verb("sctd.demo:demo", "prepare, pretrain and fill masks, in about three minutes"),
-    "prepare": Verb("sctd.tokens.prepare:prepare", "text to a data folder: tokenizer and packed sequences"),
+    "prepare": Verb(
+        "sctd.tokens.prepare:prepare", "text to a data folder: tokenizer and packed sequences", stopped=KEPT
+    ),
     "pretrain": Verb("sctd.pretrain:pretrain", "a data folder to a model", bare={"resume": "auto"}),
     "export": Verb("sctd.hf.export:export", "a run to a Hugging Face folder", ("run",)),
     "fill": Verb("sctd.hf.fill:fill", "what a model puts in the place of [MASK]", ("model", "text")),
-    "evaluate": Verb("sctd.scores.evaluate:evaluate", "fine-tune on downstream tasks and score", ("model",)),
-    "probe": Verb("sctd.scores.probe:probe", "what each layer of the frozen encoder knows of a sentence", ("model",)),
-    "blimp": Verb("sctd.scores.blimp:blimp", "grammar: which sentence of a minimal pair is likelier", ("model",)),
+    "evaluate": Verb(
+        "sctd.scores.evaluate:evaluate", "fine-tune on downstream tasks and score", ("model",), stopped=KEPT
+    ),
+    "probe": Verb(
+        "sctd.scores.probe:probe",
+        "what each layer of the frozen encoder knows of a sentence",
+        ("model",),
+        stopped=KEPT_WITH_OUT,
+    ),
+    "blimp": Verb(
+        "sctd.scores.blimp:blimp",
+        "grammar: which sentence of a minimal pair is likelier",
+        ("model",),
+        stopped=KEPT_WITH_OUT,
+    ),
     "drift": Verb("sctd.scores.drift:drift", "how far the pass with dropping is from the full one", ("run",)),
     "overlap": Verb("sctd.scores.overlap:overlap", "evaluation text that stands in the pretraining text"),
     "recipes": Verb("sctd.recipe:recipes", "the recipes that ship with sctd"),
@@ -157,7 +176,10 @@ def run(words: Sequence[str]) -> None:
             recipe = load_recipe(given["config"]) if "config" in given else {}
             settings = {key: given.pop(key) for key in SETTINGS if key in given}
             given["config"] = build_config(recipe | settings)
-        function(**given)
+        try:
+            function(**given)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(str(interrupt) or verb.stopped) from interrupt
     elif not name:
         raise UserError("sctd needs a verb; see `sctd --help`")
     else:

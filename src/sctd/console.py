@@ -1,4 +1,4 @@
-"""What a person sees while work is under way: plain sentences and progress bars, all on standard error."""
+"""What a person sees: while work is under way, sentences and bars on standard error; tables on standard output."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
+    from rich.table import Table
 
 
 @cache
@@ -21,6 +22,15 @@ def console() -> Console:
 def say(text: str) -> None:
     """Print one line, as it is (what comes from data is never taken for markup)."""
     console().print(text, markup=False)
+
+
+def show(table: Table) -> None:
+    """Print a table to standard output. On a screen that is too narrow its lines break, and no figure is cut."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    wide = Console(width=10_000)
+    Console(width=max(Console().width, Measurement.get(wide, wide.options, table).maximum)).print(table)
 
 
 def progress_bar() -> Progress:

@@ -141,9 +141,10 @@ def summarise(sets: Sequence[MinimalPairs], margins: Mapping[str, Sequence[float
 
 def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
     """To standard output: a row a phenomenon."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from sctd.console import show
 
     settings, model, random_init = results["settings"], results["model"], results.get("random_init")
     some = "" if settings["pairs"] is None else f", the first {settings['pairs']} pairs of each set"
@@ -163,4 +164,4 @@ def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
     for name, accuracy in model["phenomena"].items():
         row(name, accuracy, random_init["phenomena"][name] if random_init else None, name)
     row("overall", model["overall"], random_init["overall"] if random_init else None, None)
-    Console().print(table)
+    show(table)

@@ -151,9 +151,10 @@ def with_rule(config: PretrainConfig, keep_rule: str | None) -> PretrainConfig:
 
 def print_table(results: Mapping[str, Any]) -> None:
     """To standard output: the cosine through the checkpoints, and the last one by every measure."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from sctd.console import show
 
     last = results["checkpoints"][-1]
     first = results["settings"]["first_layer_that_differs"]
@@ -162,10 +163,8 @@ def print_table(results: Mapping[str, Any]) -> None:
     table = Table("step", *map(str, layers), title=Text(title), title_justify="left")
     for each in results["checkpoints"]:
         table.add_row(f"{each['step']:,}", *(f"{figure:.4f}" for figure in each["cosine"][first:]))
-    # on a narrower screen the lines break, and no figure is cut
-    console = Console(width=max(Console().width, 12 + 12 * len(layers)))
-    console.print(table)
+    show(table)
     table = Table("measure", *map(str, layers), title=f"Step {last['step']:,}, by layer", title_justify="left")
     for name in MEASURES:
         table.add_row(name, *(f"{figure:.4g}" for figure in last[name][first:]))
-    console.print(table)
+    show(table)

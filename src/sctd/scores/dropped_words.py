@@ -107,11 +107,10 @@ def correlation(words: Sequence[Word]) -> float | None:
 
 def print_words(words: Sequence[Word], keep_rule: str) -> None:
     """To standard output: the frequent tokens that are dropped most, and those that are kept most."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from sctd.console import say
+    from sctd.console import say, show
 
     frequent = [w for w in words if not w.special and w.per_million >= FREQUENT and w.seen >= SEEN]
     by_share = sorted(frequent, key=lambda word: (word.kept / word.seen, word.score))
@@ -124,7 +123,7 @@ def print_words(words: Sequence[Word], keep_rule: str) -> None:
             cells = (word.token, f"{word.per_million:,.0f}", f"{word.score:.3f}", f"{word.kept / word.seen:.1%}")
             table.add_row(*map(Text, cells))
         if chosen:
-            Console().print(table)
+            show(table)
     found = correlation(words) if keep_rule == "importance" else None
     if found is not None:
         say(f"Rank correlation of importance and frequency: {found:.3f}.")

@@ -37,7 +37,8 @@ def evaluate(
 
     Args:
         model: a Hugging Face folder with an encoder and its tokenizer, a finished run of `sctd pretrain`, or `hf:NAME`.
-        tasks: names of tasks, or glue, superglue, paper (twelve, a guess at the ScTD paper's own) or all (sixteen).
+        tasks: some of cola, sst2, mrpc, stsb, rte, qnli, qqp, mnli, boolq, cb, copa, wic, multirc, squad_v1, squad_v2
+            and imdb, or glue, superglue, paper (twelve, a guess at the ScTD paper's own) or all.
         out: folder of the results; finished ones in it are not made again.
         data: folder with a folder for each task, in the official file forms; null: from the Hugging Face hub.
         seeds: fine-tuning runs of each task, with the seeds 1, 2, ...
@@ -45,7 +46,8 @@ def evaluate(
             to be compared with published figures.
         baselines: also score the majority label, a bag of words, and an encoder of the same shape with random
             weights (with seed 1).
-        without: a file that `sctd overlap` wrote: also report scores without the examples that it flags.
+        without: folder that `sctd overlap` wrote, or its overlap.json: also report scores without the examples that it
+            flags.
         lr: peak learning rate; null: 3e-5 at a hidden size of 768, more for narrower encoders.
         epochs: passes over the training examples; null: the task's published number.
         batch_size: examples a step.

@@ -22,7 +22,8 @@ Flagged = Mapping[str, Mapping[str, FlaggedSplit]]  # task -> split
 
 
 def read_flagged(path: Path) -> Flagged:
-    """The flagged examples of an overlap.json; UserError where it is none."""
+    """The flagged examples of an overlap.json, or of the folder that holds it; UserError where it is none."""
+    path = path / "overlap.json" if path.is_dir() else path
     try:
         tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
         return {

@@ -31,7 +31,7 @@ def refuse_other(path: Path, mine: dict[str, Any], theirs: dict[str, Any]) -> No
     """UserError where results are of another model (by its fingerprint) or of other settings than mine."""
     for name, value in mine.items():
         if name != "model" and theirs.get(name) != value:
-            what = "another model" if name == "fingerprint" else f"{name} {theirs.get(name)}"
+            what = "another model" if name == "fingerprint" else f"another {name} ({theirs.get(name)}, now {value})"
             raise UserError(f"{path.parent} holds results of {what}: give another --out.")
 
 

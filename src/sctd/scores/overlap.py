@@ -237,9 +237,10 @@ def count(examples: Sequence[Example], matches: Mapping[str, Match], threshold: 
 
 def print_table(results: Mapping[str, Any]) -> None:
     """To standard output: a row a split or file."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from sctd.console import show
 
     n, threshold = results["settings"]["n"], results["settings"]["threshold"]
     title = (
@@ -256,4 +257,4 @@ def print_table(results: Mapping[str, Any]) -> None:
         share = "" if found["share"] is None else f"{found['share']:.1%}"
         flagged = f"{len(found['flagged']):,}"
         table.add_row(*map(Text, (name, *(f"{number:,}" for number in counts), share, flagged)))
-    Console().print(table)
+    show(table)

@@ -191,9 +191,10 @@ def baselines(probe: Probe) -> dict[str, Any]:
 
 def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
     """To standard output: a row a probe."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from sctd.console import show
 
     title = f"Test accuracy in %; in brackets the layer, chosen on the validation split. {encoder.folder}"
     table = Table(title=Text(title), title_justify="left")
@@ -213,4 +214,4 @@ def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
             best(part["model"], "cls"),
         ]
         table.add_row(*map(Text, [*cells, "\n".join(f"{count:,}" for count in part["rows"].values())]))
-    Console().print(table)
+    show(table)

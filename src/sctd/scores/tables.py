@@ -76,6 +76,8 @@ def print_results(results: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from sctd.console import show
+
     for part, title in (
         ("arms", headline(results)),
         ("without_overlap", "Without what overlaps the pretraining text."),
@@ -89,7 +91,7 @@ def print_results(results: dict[str, Any]) -> None:
             table.add_column(name.replace(" ", "\n", 1), justify="left" if words else "right", no_wrap=True)
         for line in [*lines, *([average(results)] if part == "arms" and len(results["tasks"]) > 1 else [])]:
             table.add_row(*map(Text, line))
-        Console().print(table)
+        show(table)
     for remark in remarks(results):
         Console().print(Text(remark))
 

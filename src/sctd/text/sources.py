@@ -48,6 +48,17 @@ def find_sources(places: list[str]) -> list[Source]:
     return list(found.values())
 
 
+def passed_over(places: list[str], sources: list[Source]) -> int:
+    """How many files in the folders and globs among `places` are not among their sources, hidden ones aside."""
+    there: set[str] = set()
+    for place in places:
+        path = Path(place).expanduser()
+        if not place.startswith(PREFIX):
+            for match in [path] if path.exists() else map(Path, glob.glob(str(path), recursive=True)):  # noqa: PTH207
+                there.update(map(str, _visible(match) if match.is_dir() else [match]))
+    return len(there - {source.path for source in sources})
+
+
 def _at(place: str) -> Iterator[Source]:
     if place.startswith(PREFIX):
         if place == PREFIX:
@@ -83,13 +94,13 @@ def _at(place: str) -> Iterator[Source]:
 
 
 def _below(folder: Path) -> list[Path]:
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if suffixes(file)
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
+    return sorted(file for file in _visible(folder) if suffixes(file))
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    for file in folder.rglob("*"):
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts):
+            yield file
 
 
 def _file(path: Path) -> Source:

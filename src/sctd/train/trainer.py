@@ -150,7 +150,7 @@ class Trainer:
         seconds = seconds_a_step(run_step, self.interval)
         steps = min(steps_in(schedule.minutes, seconds), schedule.steps or sys.maxsize)
         self.stepper.micro = scratch.micro
-        say(f"{seconds * 1000:,.0f} ms a step: {steps:,} steps in {schedule.minutes:g} minutes of training.")
+        say(f"{seconds * 1000:,.0f} ms a step: {steps:,} steps in {schedule.minutes:g} min of training.")
         if steps < FEW_STEPS:
             say(
                 f"{steps} steps are too few to learn from: give more schedule.minutes, a smaller batch.size or a "

@@ -8,7 +8,7 @@ from typing import Any
 
 from sctd.errors import UserError, first_line
 from sctd.scores.tasks.rows import read_rows
-from sctd.scores.tasks.task import Example, Row, Task
+from sctd.scores.tasks.task import Example, Row, Task, plain_spelling
 from sctd.text.compression import COMPRESSIONS
 
 
@@ -55,11 +55,9 @@ def task_folder(task: Task, data: str) -> Path:
     if not root.is_dir():
         raise UserError(f"{root} is not a folder: give a folder with a folder for each task, such as cola.")
 
-    def plain(name: str) -> str:
-        return "".join(letter for letter in name.lower() if letter.isalnum())
-
-    wanted = {plain(task.name), plain(task.title)} | ({"aclimdb"} if task.name == "imdb" else set())
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and plain(path.name) in wanted]
+    names = [task.name, task.title, *(["aclImdb"] if task.name == "imdb" else [])]
+    wanted = set(map(plain_spelling, names))
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and plain_spelling(path.name) in wanted]
     if not folders:
         raise UserError(f"{root} has no folder {task.name}: bring {task.title}, or leave {task.name} out of --tasks.")
     return folders[0]

@@ -7,7 +7,7 @@ from sctd.recipe import did_you_mean
 from sctd.scores.tasks.sentences import reviews, texts
 from sctd.scores.tasks.spans import squad
 from sctd.scores.tasks.superglue import copa, multirc, wic
-from sctd.scores.tasks.task import HubSource, Task
+from sctd.scores.tasks.task import HubSource, Task, plain_spelling
 
 GLUE, SUPERGLUE = "nyu-mll/glue", "aps/super_glue"
 VALIDATION = {"train": "train", "dev": "validation"}
@@ -250,13 +250,19 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def choose_tasks(names: list[str]) -> list[Task]:
-    """Tasks by name or group, each once, in the order given; UserError for an unknown name, with the nearest."""
+    """Tasks by name, title or group, each once, in the order given; capitals, hyphens and the like do not matter.
+
+    UserError for an unknown name, with the nearest.
+    """
     if not names:
         raise UserError(f"no task is named; there are {', '.join([*GROUPS, *TASKS])}.")
+    by_spelling = {plain_spelling(name): of for name, of in GROUPS.items()}
+    for task in TASKS.values():
+        by_spelling |= {plain_spelling(task.name): (task.name,), plain_spelling(task.title): (task.name,)}
     chosen: dict[str, Task] = {}
     for name in names:
-        if name not in TASKS and name not in GROUPS:
+        if plain_spelling(name) not in by_spelling:
             known = ", ".join([*GROUPS, *TASKS])
             raise UserError(f'there is no task "{name}"; {did_you_mean(name, [*TASKS, *GROUPS], f"there are {known}")}')
-        chosen |= {each: TASKS[each] for each in GROUPS.get(name, (name,))}
+        chosen |= {each: TASKS[each] for each in by_spelling[plain_spelling(name)]}
     return list(chosen.values())

@@ -76,6 +76,11 @@ class SpanExample:
     answers: tuple[tuple[str, int], ...]
 
 
+def plain_spelling(name: str) -> str:
+    """A task's name without what writers differ in: `SST-2`, `sst_2` and `sst2` are one."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
 def checksum_of(examples: Sequence[Any]) -> str:
     """SHA-256 of examples, by which results and overlaps are known to be of these."""
     digest = hashlib.sha256()
