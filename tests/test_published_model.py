@@ -27,16 +27,15 @@ def model() -> str:
     return str(Path(spec.origin).parent / "model")
 
 
-def scores(folder: Path, task: str, metric: str, epochs: int) -> dict[str, float]:
-    arguments: dict[str, Any] = {"seeds": 1, "budget": "quick", "epochs": epochs}
+def scores(folder: Path, task: str, metric: str, epochs: int, baselines: bool) -> dict[str, float]:
+    arguments: dict[str, Any] = {"seeds": 1, "budget": "quick", "epochs": epochs, "baselines": baselines}
     results = evaluate(model(), [task], str(folder / task), str(DATA / "tasks"), **arguments)
     return {arm: found["dev"]["median"][metric] for arm, found in results["tasks"][task]["arms"].items()}
 
 
 def test_a_published_encoder_scores_far_above_its_baselines(tmp_path: Path) -> None:
     """On 2,000 training examples; docs/results has what it scores on all of them."""
-    stsb, sst2 = scores(tmp_path, "stsb", "pearson", 10), scores(tmp_path, "sst2", "accuracy", 3)
-    assert stsb["model"] > 0.8
+    assert scores(tmp_path, "stsb", "pearson", 10, baselines=False)["model"] > 0.8
+    sst2 = scores(tmp_path, "sst2", "accuracy", 3, baselines=True)
     assert sst2["model"] > 0.8
-    assert stsb["model"] > stsb["bag-of-words"] + 0.1
     assert sst2["model"] > sst2["random-init"] + 0.2

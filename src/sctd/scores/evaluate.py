@@ -88,7 +88,9 @@ def evaluate(
     from sctd.scores.kept import kept_precision
     from sctd.scores.results import collect, write_results
     from sctd.scores.tables import print_results
+    from sctd.train.memory import keep_freed_memory
 
+    keep_freed_memory()
     encoder = load_encoder(model, device, kept_precision(Path(out) / SETTINGS, precision))
     flagged = None if without is None else read_flagged(Path(without))
     settings = {

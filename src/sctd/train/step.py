@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ from sctd.errors import UserError
 from sctd.method.objectives import Objective, StepLosses, Totals
 from sctd.train.device import autocast
 
-CPU_TOKENS_AT_A_TIME = 16_384  # larger micro-batches gain nothing on a CPU, and cost memory
+CPU_TOKENS_AT_A_TIME = 4_096  # larger micro-batches leave a CPU's caches: slower, and they cost memory
 
 StepResult = dict[str, Tensor | None]
 
@@ -50,6 +52,7 @@ class Stepper:
         self.grad_clip = grad_clip
         self.seed = seed
         self.halved = False  # the micro-batch, since the last checkpoint
+        self.mark: Callable[[str], None] = lambda part: None  # told when a part of a step has ended, to measure it
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._forward: nn.Module = torch.compile(objective) if compiled else objective  # type: ignore[assignment]
 
@@ -76,6 +79,7 @@ class Stepper:
             self._forget()
         self.scaler.update()
         self.objective.zero_grad(set_to_none=True)
+        self.mark("optimizer")
         return {**sums, "grad_norm": norm}
 
     def _accumulate_in_memory(self, batch: Batch, step: int, consistent: bool) -> StepResult:
@@ -122,7 +126,9 @@ class Stepper:
                 torch.manual_seed(draw_one(self.seed, DROPOUT, step, number))
             with autocast(self.precision, self.device):
                 losses: StepLosses = self._forward(part, totals, consistent)
+            self.mark("forward")
             self.scaler.scale(losses.total).backward()
+            self.mark("backward")
             shares = {
                 "loss": losses.loss,
                 "loss_full": losses.loss_full,

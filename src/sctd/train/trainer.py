@@ -29,6 +29,7 @@ from sctd.train.checkpoint import TrainState, list_checkpoints, load_checkpoint,
 from sctd.train.device import choose_device, choose_precision
 from sctd.train.evaluate import evaluate, measure_drift
 from sctd.train.health import not_finite, plateau_warning
+from sctd.train.memory import keep_freed_memory
 from sctd.train.metrics import Averages, RunLog
 from sctd.train.optimizer import build_optimizers, peak_lr
 from sctd.train.schedule import lr_factor, warmup_steps
@@ -75,6 +76,8 @@ class Trainer:
         self.config = config
         self.state = checkpoint[1] if checkpoint else TrainState()
         self.device = choose_device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         lr_factor(1, 1, config.schedule)  # names an unknown schedule now
         self.vocabulary = read_vocabulary(data)
         if config.init_from is not None:

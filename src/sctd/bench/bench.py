@@ -1,0 +1,192 @@
+"""The verb `bench`: how fast the methods train here, beside what a user would run instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sctd.config import PretrainConfig
+from sctd.errors import UserError
+
+DEFAULT_STEPS = 1  # a configuration needs a length; none is trained
+
+
+def bench(
+    config: PretrainConfig | None = None,
+    data: str | None = None,
+    arms: list[str] | None = None,
+    against: list[str] | None = None,
+    rounds: int = 15,
+    vocab_size: int = 8192,
+    seq_len: int = 128,
+    json: str | None = None,
+) -> dict[str, Any]:
+    """Measure step times of the methods and of what a user would run instead.
+
+    Each arm runs in a process of its own, and they take turns, round after round, so that what the machine does beside
+    meets all of them. Warm-up and compilation are outside the clock. Let nothing else run.
+
+    Args:
+        config: the settings of a run; its method is replaced by each arm's.
+        data: a folder that `sctd prepare` wrote; null: made-up tokens.
+        arms: some of dense, drop and sctd; null: all three.
+        against: some of hf (transformers' BertForMaskedLM under its Trainer), hf-eager, hf-compiled and
+            hf-eager-compiled, or none; null: hf. Ratios are to the first.
+        rounds: steps of each kind, an arm.
+        vocab_size: of made-up tokens.
+        seq_len: of made-up tokens.
+        json: file for the figures; a table (.md) and a plot (.svg) are written beside it.
+
+    Returns:
+        What the JSON file holds.
+
+    Raises:
+        UserError: an arm that there is not, or that cannot run here.
+    """
+    from dataclasses import replace
+
+    config = config or PretrainConfig()
+    if config.schedule.steps is None and config.schedule.minutes is None:
+        config = replace(config, schedule=replace(config.schedule, steps=DEFAULT_STEPS))
+    methods = ["dense", "drop", "sctd"] if arms is None else arms
+    peers = ["hf"] if against is None else [name for name in against if name != "none"]
+    _check(config, methods, peers, rounds)
+    if json is not None and not Path(json).parent.is_dir():
+        raise UserError(f"--json: {Path(json).parent} is not a folder: make it, or name another place.")
+
+    import json as json_format
+    import tempfile
+
+    from sctd.bench.figures import figures
+    from sctd.bench.made_up import write_made_up
+    from sctd.bench.report import markdown, plot, print_report
+    from sctd.bench.rounds import measure
+    from sctd.bench.worker import Job
+    from sctd.console import progress_bar, say
+    from sctd.files import write_text
+    from sctd.tokens.prepared import load_prepared
+
+    with tempfile.TemporaryDirectory(prefix="sctd-bench-") as scratch:
+        if data is None:
+            write_made_up(Path(scratch) / "data", vocab_size, seq_len, max(512, 4 * config.batch.size))
+        prepared = load_prepared(Path(scratch) / "data" if data is None else data)
+        about, shape = _about(config, prepared, rounds, peers[0] if peers else None)
+        arms_named = ", ".join([*peers, *methods])
+        say(f"{about['sequences']} x {about['length']} tokens a step, {about['precision']}: {arms_named}.")
+        jobs = [
+            Job(arm, str(prepared.path), _settings(config, arm, about), str(Path(scratch) / arm))
+            for arm in [*peers, *methods, "matmul"]
+        ]
+        with progress_bar() as bar:
+            line = bar.add_task("bench", total=len(jobs) * (rounds + 2), note="")
+
+            def advance(note: str) -> None:
+                bar.update(line, advance=1, note=note)
+
+            times, rest = measure(jobs, rounds, advance)
+    results: dict[str, Any] = {
+        "about": about,
+        "arms": figures(
+            times, rest["parts"], rest["bytes"], shape, about["sequences"], about["interval"], about["against"]
+        ),
+        "parts": rest["parts"],
+        "matmul_flops": 2 / _median(times["matmul"]["matmul"]),
+        "seconds": times,
+    }
+    print_report(results)
+    if json is not None:
+        path = Path(json)
+        write_text(path, json_format.dumps(results, indent=1) + "\n")
+        write_text(path.with_suffix(".md"), markdown(results))
+        plot(results, path.with_suffix(".svg"))
+    return results
+
+
+def _median(values: list[float]) -> float:
+    import statistics
+
+    return statistics.median(values)
+
+
+def _check(config: PretrainConfig, methods: list[str], peers: list[str], rounds: int) -> None:
+    from dataclasses import replace
+
+    from sctd.config import check
+    from sctd.recipe import did_you_mean
+
+    known = {"--arms": (methods, ["dense", "drop", "sctd"])}
+    known["--against"] = (peers, ["hf", "hf-eager", "hf-compiled", "hf-eager-compiled"])
+    for flag, (given, names) in known.items():
+        for name in given:
+            if name not in names:
+                raise UserError(f'{flag}: there is no "{name}"; {did_you_mean(name, names, f"there are {names}")}')
+    if not methods:
+        raise UserError("--arms names none: give some of dense, drop and sctd.")
+    if rounds < 2:
+        raise UserError(f"--rounds is {rounds}; it must be 2 or more.")
+    for method in methods:
+        check(replace(config, method=method))  # type: ignore[arg-type]
+    if config.init_from is not None:
+        raise UserError("init_from is set: bench measures models of the recipe's own shape; leave it out.")
+    micro = config.batch.micro
+    if micro is not None and config.batch.size % micro:
+        raise UserError(f"batch.size {config.batch.size} is no multiple of batch.micro {micro}: peers need one.")
+
+
+def _about(config: PretrainConfig, prepared: Any, rounds: int, against: str | None) -> tuple[dict[str, Any], Any]:
+    """What the report says of the measurement, and the shape for its count."""
+    import torch
+
+    from sctd.config import resolve_shape
+    from sctd.method.cost import Shape
+    from sctd.method.selection import kept_count
+    from sctd.model.attention import choose_attention
+    from sctd.train.device import choose_device, choose_precision
+    from sctd.train.environment import cpu_name, environment
+
+    device = choose_device(config.device)
+    layers, hidden, _, intermediate = resolve_shape(config.model)
+    length, vocabulary = prepared.manifest.seq_len, prepared.manifest.vocab_size
+    kept = kept_count(config.dropping.keep_ratio, length)
+    shape = Shape(
+        layers,
+        hidden,
+        intermediate,
+        vocabulary,
+        length,
+        int(config.masking.mlm_probability * length),
+        kept,
+        kept if config.consistency.place == "mean" else 1,
+        config.consistency.share_prefix,
+    )
+    where = environment(device)
+    about = {
+        "layers": layers,
+        "hidden_size": hidden,
+        "vocab_size": vocabulary,
+        "sequences": config.batch.size,
+        "length": length,
+        "keep_ratio": config.dropping.keep_ratio,
+        "interval": config.consistency.interval,
+        "dropout": config.model.dropout,
+        "precision": choose_precision(config.precision, device)[0],
+        "compile": config.compile,
+        "optimizer": config.optimizer.name,
+        "attention": choose_attention(config.model.attention, device.type, length),
+        "rounds": rounds,
+        "against": against,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "command": where["command"],
+        "started": where["started"],
+    }
+    return about, shape
+
+
+def _settings(config: PretrainConfig, arm: str, about: dict[str, Any]) -> dict[str, Any]:
+    """An arm's configuration by dotted names, with the choices made once for all arms."""
+    from dataclasses import asdict
+
+    method = arm if arm in ("dense", "drop", "sctd") else "dense"
+    return asdict(config) | {"method": method, "precision": about["precision"]}

@@ -1,0 +1,95 @@
+"""From the rounds' times to what is reported: medians of paired ratios, shares of a rate, what the count allows."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from operator import truediv
+from typing import Any
+
+from sctd.bench.rounds import Times
+from sctd.method.cost import Shape
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and greatest."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def ratio(slower: Sequence[float], faster: Sequence[float]) -> dict[str, float]:
+    """How many times as fast the second is as the first: median and range over the rounds, each paired."""
+    return summary(list(map(truediv, slower, faster)))
+
+
+def seconds_a_step(times: Times, interval: int | None) -> dict[str, list[float]]:
+    """Seconds of each arm's step, a figure a round; of sctd, the mean over an interval."""
+    found = {}
+    for arm, kinds in times.items():
+        if arm == "sctd":
+            every = interval or 1
+            share = 0.0 if interval is None else 1 / every
+            found[arm] = [
+                (1 - share) * plain + share * both
+                for plain, both in zip(kinds["drop"], kinds["consistency"], strict=True)
+            ]
+        else:
+            found[arm] = kinds[arm]
+    return found
+
+
+def operations(arm: str, shape: Shape, interval: int | None) -> float:
+    """Multiply-adds of a sequence in training; of sctd, the mean over an interval."""
+    if arm == "sctd":
+        share = 0.0 if interval is None else 1 / interval
+        return (1 - share) * shape.training("drop") + share * shape.training("consistency")
+    if arm in ("dense", "drop"):
+        return shape.training(arm)  # type: ignore[arg-type]
+    return shape.plain_training()
+
+
+def figures(
+    times: Times,
+    parts: Mapping[str, Mapping[str, Mapping[str, float]]],
+    memory: Mapping[str, int],
+    shape: Shape,
+    sequences: int,
+    interval: int | None,
+    against: str | None,
+) -> dict[str, Any]:
+    """What the report shows of each arm, see the names below; `against` is the arm that ratios are taken to first."""
+    bare = times["matmul"]["matmul"]
+    seconds = seconds_a_step({arm: kinds for arm, kinds in times.items() if arm != "matmul"}, interval)
+    fixed = _fixed(parts)
+    found: dict[str, Any] = {}
+    for arm, each in seconds.items():
+        work = sequences * operations(arm, shape, interval)
+        found[arm] = {
+            "seconds": summary(each),
+            "tokens_per_second": sequences * shape.length / statistics.median(each),
+            "operations": work,
+            # the rate of a round's step over that round's rate of the bare product
+            "share_of_matmul": summary([work * bare_one / one for bare_one, one in zip(bare, each, strict=True)]),
+            "peak_bytes": memory[arm],
+        }
+        if against is not None:
+            found[arm][f"times_{against}"] = ratio(seconds[against], each)
+        if "dense" in seconds:
+            found[arm]["times_dense"] = ratio(seconds["dense"], each)
+            if arm in ("drop", "sctd"):
+                allowed = _allowed(arm, seconds["dense"], fixed, shape, interval)
+                found[arm]["allowed_times_dense"] = allowed
+                found[arm]["share_of_allowed"] = found[arm]["times_dense"]["median"] / allowed
+    return found
+
+
+def _fixed(parts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float:
+    """Seconds of a dense step that no token's work is in: its batch and its optimizer."""
+    dense = parts.get("dense", {}).get("dense", {})
+    return dense.get("data", 0.0) + dense.get("optimizer", 0.0)
+
+
+def _allowed(arm: str, dense: Sequence[float], fixed: float, shape: Shape, interval: int | None) -> float:
+    """How many times as fast as dense an arm is whose every operation takes as long as dense's."""
+    step = statistics.median(dense)
+    fewer = operations(arm, shape, interval) / operations("dense", shape, interval)
+    return step / (fixed + (step - fixed) * fewer)

@@ -1,0 +1,116 @@
+"""The figures as a table on the screen, a Markdown page and a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+NOTES = """\
+Times as fast: medians of the rounds' paired ratios, with their range. Allowed: what the count of multiply-adds and the
+measured cost of a step's batch and optimizer leave possible. Share of matmul: the step's counted multiply-adds a second
+over those of the bare matrix product in the same round (for hf, of a model that computes every row). Memory: the peak
+of the arm's own process."""
+
+
+def headline(results: dict[str, Any]) -> str:
+    """What was measured, in a sentence."""
+    about = results["about"]
+    return (
+        f"{about['layers']} layers of {about['hidden_size']}, vocabulary {about['vocab_size']:,}, "
+        f"{about['sequences']} x {about['length']} tokens, {about['precision']}"
+        f"{', compiled' if about['compile'] else ''}, {about['optimizer']}, {about['attention']} attention; "
+        f"{about['rounds']} rounds; {about['device']}, {about['threads']} threads, torch {about['torch']}."
+    )
+
+
+def rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """(column names, a row an arm)."""
+    against = results["about"]["against"]
+    names = ["arm", "ms a step", "tokens/s", *([f"times as fast as {against}"] if against else [])]
+    names += ["times as fast as dense", "allowed", "share of matmul", "memory"]
+    lines = []
+    for arm, found in results["arms"].items():
+        line = [arm, _range(found["seconds"], 1000, 0), f"{found['tokens_per_second']:,.0f}"]
+        if against:
+            line.append(_range(found[f"times_{against}"], 1, 2))
+        line.append(_range(found["times_dense"], 1, 2) if "times_dense" in found else "")
+        allowed = found.get("allowed_times_dense")
+        line.append(f"{allowed:.2f} ({found['share_of_allowed']:.0%} reached)" if allowed else "")
+        line.append(f"{found['share_of_matmul']['median']:.0%}")
+        line.append(f"{found['peak_bytes'] / 2**20:,.0f} MiB")
+        lines.append(line)
+    return names, lines
+
+
+def part_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """(column names, a row a kind of step): where a step's time goes."""
+    names: list[str] = []
+    lines = []
+    for arm, kinds in results["parts"].items():
+        for kind, parts in kinds.items():
+            names = names or [*parts]
+            total = sum(parts.values())
+            title = kind if kind == arm else f"{arm}: {kind}"
+            lines.append([title, *(f"{parts[name] / total:.1%}" for name in names), f"{1000 * total:,.0f}"])
+    return ["step", *names, "ms"], lines
+
+
+def _range(values: dict[str, float], factor: float, digits: int) -> str:
+    median, least, most = (f"{values[name] * factor:,.{digits}f}" for name in ("median", "min", "max"))
+    return f"{median} ({least} to {most})"
+
+
+def print_report(results: dict[str, Any]) -> None:
+    """To standard output."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from sctd.console import show
+
+    for title, (names, lines) in (
+        (headline(results), rows(results)),
+        ("Where a step's time goes", part_rows(results)),
+    ):
+        table = Table(title=Text(title), title_justify="left")
+        for number, name in enumerate(names):
+            table.add_column(name.replace(" as ", "\nas ", 1), justify="right" if number else "left", no_wrap=True)
+        for line in lines:
+            table.add_row(*map(Text, line))
+        if lines:
+            show(table)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The same as a Markdown page."""
+    page = [headline(results), ""]
+    for names, lines in (rows(results), part_rows(results)):
+        if lines:
+            page += ["| " + " | ".join(names) + " |", "|---" + "|---:" * (len(names) - 1) + "|"]
+            page += ["| " + " | ".join(line) + " |" for line in lines]
+            page.append("")
+    return "\n".join([*page, NOTES, "", f"`{results['about']['command']}`, {results['about']['started']}."]) + "\n"
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Tokens a second of each arm, as an SVG."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "sctd"  # the same figures give the same bytes
+    from matplotlib import pyplot as plt
+
+    arms = [*results["arms"]]
+    tokens = results["about"]["sequences"] * results["about"]["length"]
+    seconds = [results["arms"][arm]["seconds"] for arm in arms]
+    middle = [tokens / each["median"] for each in seconds]
+    reach = [[m - tokens / each["max"] for m, each in zip(middle, seconds, strict=True)]]
+    reach.append([tokens / each["min"] - m for m, each in zip(middle, seconds, strict=True)])
+    figure, axes = plt.subplots(figsize=(7, 0.45 * len(arms) + 1))
+    colours = ["#9aa5b1" if arm.startswith("hf") else "#2f6fab" for arm in arms]
+    axes.barh(arms, middle, xerr=reach, color=colours, ecolor="#444444", capsize=2)
+    axes.invert_yaxis()
+    axes.set_xlabel("tokens a second in training (median of the rounds; line: their range)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,107 @@
+"""Workers taking turns: every round asks each arm for its steps, so that a busy moment of the machine meets all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from sctd.bench.worker import Job
+from sctd.errors import UserError
+
+WARM_UP = 3  # steps of each kind before the clock: compilation, first pages, first looks at the data
+IN_PARTS = 5  # steps of each kind after the rounds, timed part by part
+
+
+class Worker:
+    """One arm's process."""
+
+    def __init__(self, job: Job) -> None:
+        self.arm = job.arm
+        scratch = Path(job.scratch)
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._said = scratch / "stderr"
+        self._stderr = self._said.open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sctd.bench.worker", job.to_json()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+        )
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        """Send a command and wait for its answer; UserError where the process has died."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        line = self._process.stdout.readline()
+        if not line:
+            said = self._said.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing said"]
+            raise UserError(f"{self.arm} cannot be measured here ({said[-1][:300]}): leave it out.")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.close()
+            self._process.wait(timeout=10)
+        except (subprocess.TimeoutExpired, BrokenPipeError):
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._stderr.close()
+
+
+def kinds_of(arm: str) -> tuple[str, ...]:
+    """The kinds of step of an arm, each timed by itself."""
+    return ("drop", "consistency") if arm == "sctd" else (arm,)
+
+
+Times = dict[str, dict[str, list[float]]]  # arm -> kind of step -> seconds, a figure a round
+
+
+def measure(jobs: list[Job], rounds: int, advance: Callable[[str], None]) -> tuple[Times, dict[str, Any]]:
+    """(times of all rounds, {"bytes": arm -> peak memory, "parts": arm -> kind -> part -> seconds}).
+
+    `advance` hears of every arm that is about to be asked. An arm that cannot run ends all, by its UserError.
+    """
+    times: Times = {job.arm: {kind: [] for kind in kinds_of(job.arm)} for job in jobs}
+    memory: dict[str, int] = {}
+    parts: dict[str, dict[str, dict[str, float]]] = {}
+    with ExitStack() as ends:
+        workers = []
+        for job in jobs:
+            workers.append(Worker(job))
+            ends.callback(workers[-1].close)
+        for worker in workers:
+            advance(f"warming up {worker.arm}")
+            for kind in kinds_of(worker.arm) * WARM_UP:
+                worker.ask(do="step", kind=kind)
+            worker.ask(do="forget")
+        for number in range(1, rounds + 1):
+            for worker in workers:
+                advance(f"round {number}/{rounds}")
+                for kind in kinds_of(worker.arm):
+                    times[worker.arm][kind].append(worker.ask(do="step", kind=kind)["seconds"])
+        for worker in workers:
+            memory[worker.arm] = worker.ask(do="memory")["bytes"]
+        for worker in workers:
+            advance(f"parts of {worker.arm}")
+            for kind in kinds_of(worker.arm):
+                found = [worker.ask(do="step", kind=f"{kind}, in parts")["parts"] for _ in range(IN_PARTS)]
+                if found[0]:
+                    mean = {name: sum(each[name] for each in found) / IN_PARTS for name in found[0]}
+                    parts.setdefault(worker.arm, {})[kind] = mean
+    return times, {"bytes": memory, "parts": parts}

@@ -1,0 +1,79 @@
+"""What a training step costs in multiply-adds: the count that measured step times are held against.
+
+Matrix products alone: everything else (norms, activations, rows taken and put back, the optimizer) moves memory, and a
+measurement, not a count, says what it costs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+StepKind = Literal["dense", "drop", "consistency"]
+
+BACKWARD = 2  # times the forward pass: the gradients of the inputs and of the weights
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the count needs to know.
+
+    Args:
+        num_layers: L.
+        hidden_size: H.
+        intermediate_size: width of the feed-forward layers.
+        vocab_size: V.
+        length: S, tokens a sequence.
+        predictions: P, rows a sequence that are predicted.
+        kept: K, rows a sequence that the middle layers process.
+        compared: R, rows a sequence that a consistency step compares.
+        share_prefix: as `consistency.share_prefix`.
+    """
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    vocab_size: int
+    length: int
+    predictions: int
+    kept: int
+    compared: int = 1
+    share_prefix: bool = True
+
+    def layer(self, queries: int, keys: int) -> int:
+        """A layer whose queries and feed-forward run at some rows, and whose keys and values at as many or more."""
+        width = self.hidden_size
+        projections = 2 * (queries + keys) * width**2
+        attention = 2 * queries * keys * width
+        return projections + attention + 2 * queries * width * self.intermediate_size
+
+    def head(self, rows: int) -> int:
+        """The masked-LM head."""
+        return rows * self.hidden_size * (self.hidden_size + self.vocab_size)
+
+    def forward(self, kind: StepKind) -> int:
+        """Forward pass of one sequence in a step of this kind."""
+        full = self.layer(self.length, self.length)
+        before = self.num_layers // 2 - 1  # layers before the hybrid one, and as many after it that see kept rows
+        if kind == "dense":
+            return (self.num_layers - 1) * full + self._last(self.predictions)
+        read = self.predictions + (self.compared if kind == "consistency" else 0)
+        middle = self.layer(self.kept, self.length) + before * self.layer(self.kept, self.kept)
+        dropped = before * full + middle + self._last(read)
+        if kind == "drop":
+            return dropped
+        own_prefix = 0 if self.share_prefix else before * full
+        return dropped + own_prefix + (self.num_layers // 2) * full + self._last(read)
+
+    def _last(self, rows: int) -> int:
+        """The last layer at the rows that are read, and the head at the predicted ones."""
+        return self.layer(rows, self.length) + self.head(self.predictions)
+
+    def training(self, kind: StepKind) -> int:
+        """Forward and backward pass of one sequence, where every loss has its gradient (variant `paper`)."""
+        return (1 + BACKWARD) * self.forward(kind)
+
+    def plain_training(self) -> int:
+        """Forward and backward pass of a BERT whose every layer and head run at all rows."""
+        forward = self.num_layers * self.layer(self.length, self.length) + self.head(self.length)
+        return (1 + BACKWARD) * forward
