@@ -11,6 +11,7 @@ from sctd.config import PretrainConfig
 from sctd.errors import UserError
 from sctd.pretrain import pretrain
 from sctd.recipe import build_config
+from sctd.tokens.prepared import load_prepared
 from sctd.train.checkpoint import list_checkpoints, newest_checkpoint
 from sctd.train.metrics import read_metrics
 from sctd.train.trainer import Trainer
@@ -185,6 +186,13 @@ def test_a_small_shipped_recipe_runs(tmp_path, data, recipe):
     assert 0 < figures["eval_loss"] < 20
 
 
+def test_compiling_without_a_compiler_is_refused_in_a_sentence(tmp_path, data, monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    with pytest.raises(UserError, match=r"compile: torch\.compile needs a C\+\+ compiler"):
+        pretrain(str(data), str(tmp_path / "run"), config(compile=True))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_a_compiled_run_learns_the_same_as_a_plain_one(tmp_path, data):
     losses = []
@@ -195,10 +203,19 @@ def test_a_compiled_run_learns_the_same_as_a_plain_one(tmp_path, data):
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
 
 
+@pytest.mark.slow
+def test_nothing_compiles_anew_when_the_kind_of_step_changes(tmp_path, data, monkeypatch):
+    trainer = Trainer(tmp_path, load_prepared(data), config(compile=True, method="sctd"))
+    batches = [batch for batch in map(trainer.batches.at, range(1, 12)) if batch.attention_mask is None]
+    for number, batch in enumerate(batches[:2]):  # one of each kind
+        trainer.stepper.run(batch, number, 1e-3, consistent=number == 1)
+    monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)
+    for number, batch in enumerate(batches[2:8]):
+        trainer.stepper.run(batch, number, 1e-3, consistent=number % 2 == 1)
+
+
 def test_with_loss_scaling_an_overflow_skips_every_optimizer_and_the_importance(tmp_path, data):
     import numpy as np
-
-    from sctd.tokens.prepared import load_prepared
 
     settings = {"precision": "fp16", "optimizer__name": "muon", "method": "drop"}
     trainer = Trainer(tmp_path, load_prepared(data), config(**settings))

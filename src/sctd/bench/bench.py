@@ -31,7 +31,7 @@ def bench(
         data: a folder that `sctd prepare` wrote; null: made-up tokens.
         arms: some of dense, drop and sctd; null: all three.
         against: some of hf (transformers' BertForMaskedLM under its Trainer), hf-eager, hf-compiled and
-            hf-eager-compiled, or none; null: hf. Ratios are to the first.
+            hf-eager-compiled, or none; null: hf. The table compares with the first and with the fastest.
         rounds: steps of each kind, an arm.
         vocab_size: of made-up tokens.
         seq_len: of made-up tokens.
@@ -70,7 +70,7 @@ def bench(
         if data is None:
             write_made_up(Path(scratch) / "data", vocab_size, seq_len, max(512, 4 * config.batch.size))
         prepared = load_prepared(Path(scratch) / "data" if data is None else data)
-        about, shape = _about(config, prepared, rounds, peers[0] if peers else None)
+        about, shape = _about(config, prepared, rounds, peers)
         arms_named = ", ".join([*peers, *methods])
         say(f"{about['sequences']} x {about['length']} tokens a step, {about['precision']}: {arms_named}.")
         jobs = [
@@ -133,7 +133,7 @@ def _check(config: PretrainConfig, methods: list[str], peers: list[str], rounds:
         raise UserError(f"batch.size {config.batch.size} is no multiple of batch.micro {micro}: peers need one.")
 
 
-def _about(config: PretrainConfig, prepared: Any, rounds: int, against: str | None) -> tuple[dict[str, Any], Any]:
+def _about(config: PretrainConfig, prepared: Any, rounds: int, against: list[str]) -> tuple[dict[str, Any], Any]:
     """What the report says of the measurement, and the shape for its count."""
     import torch
 

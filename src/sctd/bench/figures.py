@@ -54,9 +54,9 @@ def figures(
     shape: Shape,
     sequences: int,
     interval: int | None,
-    against: str | None,
+    against: Sequence[str],
 ) -> dict[str, Any]:
-    """What the report shows of each arm, see the names below; `against` is the arm that ratios are taken to first."""
+    """What the report shows of each arm, see the names below; `against` are arms that ratios are taken to."""
     bare = times["matmul"]["matmul"]
     seconds = seconds_a_step({arm: kinds for arm, kinds in times.items() if arm != "matmul"}, interval)
     fixed = _fixed(parts)
@@ -71,14 +71,12 @@ def figures(
             "share_of_matmul": summary([work * bare_one / one for bare_one, one in zip(bare, each, strict=True)]),
             "peak_bytes": memory[arm],
         }
-        if against is not None:
-            found[arm][f"times_{against}"] = ratio(seconds[against], each)
-        if "dense" in seconds:
-            found[arm]["times_dense"] = ratio(seconds["dense"], each)
-            if arm in ("drop", "sctd"):
-                allowed = _allowed(arm, seconds["dense"], fixed, shape, interval)
-                found[arm]["allowed_times_dense"] = allowed
-                found[arm]["share_of_allowed"] = found[arm]["times_dense"]["median"] / allowed
+        others = [*against, *(["dense"] if "dense" in seconds else [])]
+        found[arm]["times_as_fast_as"] = {other: ratio(seconds[other], each) for other in others}
+        if "dense" in seconds and arm in ("drop", "sctd"):
+            allowed = _allowed(arm, seconds["dense"], fixed, shape, interval)
+            found[arm]["allowed_times_dense"] = allowed
+            found[arm]["share_of_allowed"] = found[arm]["times_as_fast_as"]["dense"]["median"] / allowed
     return found
 
 

@@ -25,21 +25,27 @@ def headline(results: dict[str, Any]) -> str:
 
 def rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """(column names, a row an arm)."""
-    against = results["about"]["against"]
-    names = ["arm", "ms a step", "tokens/s", *([f"times as fast as {against}"] if against else [])]
-    names += ["times as fast as dense", "allowed", "share of matmul", "memory"]
+    others = _compared(results)
+    names = ["arm", "ms a step", "tokens/s", *(f"times as fast as {other}" for other in others)]
+    names += ["allowed", "share of matmul", "memory"]
     lines = []
     for arm, found in results["arms"].items():
         line = [arm, _range(found["seconds"], 1000, 0), f"{found['tokens_per_second']:,.0f}"]
-        if against:
-            line.append(_range(found[f"times_{against}"], 1, 2))
-        line.append(_range(found["times_dense"], 1, 2) if "times_dense" in found else "")
+        line += [_range(found["times_as_fast_as"][other], 1, 2) for other in others]
         allowed = found.get("allowed_times_dense")
         line.append(f"{allowed:.2f} ({found['share_of_allowed']:.0%} reached)" if allowed else "")
         line.append(f"{found['share_of_matmul']['median']:.0%}")
         line.append(f"{found['peak_bytes'] / 2**20:,.0f} MiB")
         lines.append(line)
     return names, lines
+
+
+def _compared(results: dict[str, Any]) -> list[str]:
+    """The arms that the table compares with: the first peer, the fastest one, and dense."""
+    arms = results["arms"]
+    peers = [arm for arm in arms if arm.startswith("hf")]
+    fastest = sorted(peers, key=lambda arm: arms[arm]["seconds"]["median"])[:1]
+    return [*dict.fromkeys([*peers[:1], *fastest, *(["dense"] if "dense" in arms else [])])]
 
 
 def part_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -70,6 +70,21 @@ def choose_precision(setting: str, device: torch.device) -> tuple[str, str]:
     return "fp32", f"this {device.type} does not multiply bf16 faster"
 
 
+def check_compiler(device: torch.device) -> None:
+    """UserError where torch.compile would find no C++ compiler, which it needs on a CPU."""
+    if device.type != "cpu":
+        return
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler()
+    except Exception as error:  # inductor's own, of no public type
+        raise UserError(
+            "compile: torch.compile needs a C++ compiler on a CPU and finds none: install g++ or clang, or leave "
+            "compile out."
+        ) from error
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Autocast to the precision's type; nothing for fp32. Weights, losses and the importance stay float32."""
     if precision == "fp32":

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from sctd.model.bert import Bert
 from sctd.tokens.prepared import PreparedData
 from sctd.train.budget import seconds_a_step, steps_in
 from sctd.train.checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint
-from sctd.train.device import choose_device, choose_precision
+from sctd.train.device import check_compiler, choose_device, choose_precision
 from sctd.train.evaluate import evaluate, measure_drift
 from sctd.train.health import not_finite, plateau_warning
 from sctd.train.memory import keep_freed_memory
@@ -78,12 +78,17 @@ class Trainer:
         self.device = choose_device(config.device)
         if self.device.type == "cpu":
             keep_freed_memory()
+        if config.compile:
+            check_compiler(self.device)
         lr_factor(1, 1, config.schedule)  # names an unknown schedule now
         self.vocabulary = read_vocabulary(data)
         if config.init_from is not None:
             start = run / ORIGIN if checkpoint else start
             assert start is not None
         resumed = checkpoint is not None
+        if resumed:  # what `auto` came to then
+            before = self.state.choices["attention"]
+            config = replace(config, model=replace(config.model, attention=before))
         self.objective = build_objective(config, data, self.vocabulary, self.device, start, resumed)
         self.interval = config.consistency.interval if config.method == "sctd" else None
         self.lr = peak_lr(config.optimizer, config.init_from is not None)
