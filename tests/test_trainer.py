@@ -187,7 +187,10 @@ def test_a_small_shipped_recipe_runs(tmp_path, data, recipe):
 
 
 def test_compiling_without_a_compiler_is_refused_in_a_sentence(tmp_path, data, monkeypatch):
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    def none_found():
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", none_found)
     with pytest.raises(UserError, match=r"compile: torch\.compile needs a C\+\+ compiler"):
         pretrain(str(data), str(tmp_path / "run"), config(compile=True))
     assert not (tmp_path / "run").exists()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 # (query (B, heads, Q, D), key and value (B, heads, S, D), key_bias (B, 1, 1, S) or None, dropout) -> (B, heads, Q, D)
 AttentionKernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
 
-EAGER_UP_TO = 256  # tokens; see choose_attention
+EAGER_UP_TO = 512  # tokens; see choose_attention
 
 
 def sdpa(query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None, dropout: float) -> Tensor:
@@ -37,8 +37,8 @@ ATTENTION: dict[str, AttentionKernel] = {"sdpa": sdpa, "eager": eager}
 def choose_attention(setting: str, device_type: str, length: int) -> str:
     """The kernel that `auto` means for a device type and a length in tokens; any other setting is returned as it is.
 
-    On a CPU the fused kernel's backward is the slower one at short lengths. A rule and not a timing, so that a
-    resumed run makes the same choice.
+    On a CPU the fused kernel's backward is the slower one up to this length (measured: docs/benchmarks.md). A rule and
+    not a timing, so that the same settings and seed give the same numbers.
     """
     if setting != "auto":
         return setting
