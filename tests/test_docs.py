@@ -15,7 +15,11 @@ TINY = (
     "--model.num_layers 4 --model.hidden_size 32 --model.num_heads 2 --schedule.steps 3 --batch.size 4 "
     "--eval.sequences 8 --log.tensorboard false"
 )
-SHORTER = {"prepare": "--seq-len 32", "pretrain": TINY, "evaluate": "--seeds 1 --epochs 1"}
+BENCH = (
+    "--model.num_layers 4 --model.hidden_size 32 --model.num_heads 2 --batch.size 4 --rounds 2 --vocab-size 100 "
+    "--seq-len 32 --device cpu --precision fp32"
+)
+SHORTER = {"bench": BENCH, "prepare": "--seq-len 32", "pretrain": TINY, "evaluate": "--seeds 1 --epochs 1"}
 TINY_RECIPE = (
     "{'model.num_layers': 4, 'model.hidden_size': 32, 'model.num_heads': 2, 'schedule.steps': 3, 'batch.size': 4, "
     "'eval.sequences': 8, 'log.tensorboard': False}"
@@ -70,7 +74,8 @@ def put_scores(place):
 
 
 def shortened(command):
-    words = shlex.split(re.sub(r" --schedule.minutes \d+", "", command))
+    # a compiled peer takes minutes to compile
+    words = shlex.split(re.sub(r" --schedule.minutes \d+| hf-eager-compiled", "", command))
     extra = SHORTER.get(words[1], "")
     if words[1] == "prepare" and "--tokenizer" not in words:
         extra += " --vocab-size 400"
@@ -109,6 +114,12 @@ def test_every_command_of_the_page_on_evaluation_runs(place):
         run_sctd(command, place)
     assert (place / "scores/mine/results.md").exists()
     assert (place / "scores/mine-drift/importance.tsv").exists()
+
+
+def test_every_command_of_the_page_on_speed_runs(place):
+    for command in commands("docs/benchmarks.md"):
+        run_sctd(command, place)
+    assert {path.name for path in place.glob("bench.*")} == {"bench.json", "bench.md", "bench.svg"}
 
 
 def test_the_python_of_the_docs_runs(place):
