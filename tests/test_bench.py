@@ -105,3 +105,11 @@ def test_an_arm_that_fails_is_named(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"hf cannot be measured here \(.*gone.*\): leave it out"):
         worker.ask(do="step", kind="hf")
     worker.close()
+
+
+def test_what_is_not_installed_is_said_before_anything_is_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr("sctd.scores.extras.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"accelerate is not installed: pip install 'sctd\[bench\]'"):
+        bench(build_config(TINY), **SMALL)
+    with pytest.raises(UserError, match=r"matplotlib is not installed"):
+        bench(build_config(TINY), against=["none"], json=str(tmp_path / "bench.json"), **SMALL)

@@ -96,7 +96,7 @@ def test_every_command_of_readme_runs(place):
             done = subprocess.run(["make", "--dry-run", command.split()[1]], cwd=ROOT, capture_output=True, check=False)
             assert done.returncode == 0, command
         else:
-            assert command == "pip install '.[evaluate,datasets]'"  # tests/test_package.py installs the wheel
+            assert command == "pip install '.[evaluate,datasets,bench]'"  # tests/test_package.py installs the wheel
     assert seen == {"sctd", "make", "pip"}
     script = "".join(blocks("README.md", "python"))
     subprocess.run([sys.executable, "-c", script], cwd=place, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})

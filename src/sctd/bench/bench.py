@@ -54,6 +54,10 @@ def bench(
     if json is not None and not Path(json).parent.is_dir():
         raise UserError(f"--json: {Path(json).parent} is not a folder: make it, or name another place.")
 
+    from sctd.scores.extras import check_installed
+
+    check_installed(*(["accelerate"] if peers else []), *(["matplotlib"] if json else []), extra="bench")
+
     import json as json_format
     import tempfile
 
