@@ -88,6 +88,8 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(tmp_path):
         ({"arms": ["drob"]}, '--arms: there is no "drob"; did you mean "drop"'),
         ({"against": ["hf-eage"]}, 'did you mean "hf-eager"'),
         ({"rounds": 1}, "--rounds is 1"),
+        ({"arms": ["x"]}, "there are dense, drop, sctd"),
+        ({"vocab_size": 5}, "--vocab-size is 5; it must be 100 or more"),
         ({"json": str(tmp_path / "none" / "x.json")}, "is not a folder"),
     ):
         with pytest.raises(UserError, match=said):

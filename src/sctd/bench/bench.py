@@ -24,7 +24,8 @@ def bench(
     """Measure step times of the methods and of what a user would run instead.
 
     Each arm runs in a process of its own, and they take turns, round after round, so that what the machine does beside
-    meets all of them. Warm-up and compilation are outside the clock. Let nothing else run.
+    meets all of them. Warm-up and compilation are outside the clock. Let nothing else run; all arms' memory is taken at
+    once.
 
     Args:
         config: the settings of a run; its method is replaced by each arm's.
@@ -51,6 +52,9 @@ def bench(
     methods = ["dense", "drop", "sctd"] if arms is None else arms
     peers = ["hf"] if against is None else [name for name in against if name != "none"]
     _check(config, methods, peers, rounds)
+    for flag, value, least in (("--vocab-size", vocab_size, 100), ("--seq-len", seq_len, 8)):
+        if value < least:
+            raise UserError(f"{flag} is {value}; it must be {least} or more.")
     if json is not None and not Path(json).parent.is_dir():
         raise UserError(f"--json: {Path(json).parent} is not a folder: make it, or name another place.")
 
@@ -123,7 +127,8 @@ def _check(config: PretrainConfig, methods: list[str], peers: list[str], rounds:
     for flag, (given, names) in known.items():
         for name in given:
             if name not in names:
-                raise UserError(f'{flag}: there is no "{name}"; {did_you_mean(name, names, f"there are {names}")}')
+                others = f"there are {', '.join(names)}"
+                raise UserError(f'{flag}: there is no "{name}"; {did_you_mean(name, names, others)}')
     if not methods:
         raise UserError("--arms names none: give some of dense, drop and sctd.")
     if rounds < 2:
