@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sctd.tokens.manifest import (
-    FORMAT,
-    TOKENIZER,
-    UNIGRAM,
-    Manifest,
-    SpecialIds,
-    SplitInfo,
-    TokenizerInfo,
-    dtype_for,
-    folder_sha256,
-)
-from sctd.tokens.shards import ShardWriter, count_ids, entropy
+from sctd.bench.made_up import write_rows
+from sctd.tokens.manifest import TOKENIZER, SpecialIds
 
 if TYPE_CHECKING:
     from sctd.scores.encoder import Encoder
@@ -51,7 +41,7 @@ def make_prepared(
     words = np.arange(len(NAMES), vocab_size)
     follower = random.permutation(words)
     share = 1 / np.arange(1, len(words) + 1)
-    splits, unigram = {}, np.zeros(vocab_size, dtype=np.int64)
+    splits = {}
     for name, number in (("train", sequences), ("validation", validation_sequences)):
         inner = seq_len - 2
         stream = random.choice(words, size=number * inner - inner // 2, p=share / share.sum())
@@ -69,30 +59,8 @@ def make_prepared(
         last = len(stream) - (number - 1) * inner
         rows[-1, 1 + last] = SPECIAL.sep
         rows[-1, 2 + last :] = SPECIAL.pad
-        writer = ShardWriter(folder, name, seq_len, dtype_for(vocab_size), shard_bytes)
-        writer.add(rows)
-        counts = count_ids(rows, vocab_size, SPECIAL.all())
-        if name == "train":
-            unigram = counts
-        splits[name] = SplitInfo(
-            documents=int((stream == SPECIAL.sep).sum()) + 1,
-            tokens=int(counts.sum()),
-            sequences=number,
-            bytes=int(counts.sum()) * 5,
-            shards=writer.close(),
-        )
-    np.save(folder / UNIGRAM, unigram)
-    Manifest(
-        format=FORMAT,
-        sctd_version="0",
-        seq_len=seq_len,
-        dtype=dtype_for(vocab_size),
-        tokenizer=TokenizerInfo(folder_sha256(folder / TOKENIZER), "WordPiece", vocab_size, SPECIAL),
-        splits=splits,
-        duplicates_removed=0,
-        unigram_entropy=entropy(unigram),
-        provenance={"inputs": [{"path": "made by tests", "bytes": 0}], "settings": {}},
-    ).write(folder)
+        splits[name] = rows
+    write_rows(folder, splits, vocab_size, SPECIAL, "made by tests", shard_bytes)
     return folder
 
 

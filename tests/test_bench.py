@@ -25,12 +25,13 @@ SMALL = {"vocab_size": 100, "seq_len": 32, "rounds": 2}
 def test_every_arm_is_timed_in_turn_and_the_report_says_what_was_measured(tmp_path, capsys):
     out = tmp_path / "here" / "bench.json"
     out.parent.mkdir()
-    results = bench(build_config(TINY), against=["hf-eager"], json=str(out), **SMALL)
+    results = bench(build_config(TINY), against=["hf-eager"], json=str(out), minutes=1, **SMALL)
     assert json.loads(out.read_text()) == results
     assert list(results["arms"]) == ["hf-eager", "dense", "drop", "sctd"]
     for arm, found in results["arms"].items():
         assert found["tokens_per_second"] == pytest.approx(4 * 32 / found["seconds"]["median"])
         assert found["peak_bytes"] > 2**20
+        assert found["steps"] == int(60 / found["seconds"]["median"])
         assert 0 < found["share_of_matmul"]["median"] < 1, arm
     assert results["arms"]["hf-eager"]["times_as_fast_as"]["hf-eager"]["median"] == 1
     assert results["about"]["against"] == ["hf-eager"]
@@ -91,6 +92,8 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(tmp_path):
         ({"arms": ["x"]}, "there are dense, drop, sctd"),
         ({"vocab_size": 5}, "--vocab-size is 5; it must be 100 or more"),
         ({"json": str(tmp_path / "none" / "x.json")}, "is not a folder"),
+        ({"json": str(tmp_path / "x.md")}, "must end with .json"),
+        ({"minutes": 0.0}, "--minutes is 0.0"),
     ):
         with pytest.raises(UserError, match=said):
             bench(build_config(TINY), **arguments)
@@ -105,7 +108,7 @@ def test_an_arm_that_fails_is_named(monkeypatch, tmp_path):
 
     worker = Worker(Job("hf", str(tmp_path / "gone"), {}, str(tmp_path / "scratch")))
     with pytest.raises(UserError, match=r"hf cannot be measured here \(.*gone.*\): leave it out"):
-        worker.ask(do="step", kind="hf")
+        worker.step("hf")
     worker.close()
 
 

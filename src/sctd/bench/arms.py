@@ -1,111 +1,15 @@
-"""What is measured, by name: our methods, what a user would run instead, and the bare matrix product.
-
-An arm is a function of (job, configuration, commands) that answers steps until there are no more.
-"""
+"""What can be measured, by name. Light: nothing is imported to name an arm."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-
-import torch
-
-from sctd.batches.loader import TrainingBatches
-from sctd.bench.peers import huggingface
-from sctd.bench.worker import Commands, Job
-from sctd.config import PretrainConfig, resolve_shape
-from sctd.tokens.prepared import load_prepared
-from sctd.train.device import AUTOCAST_TYPES, choose_device, choose_precision
-from sctd.train.memory import keep_freed_memory
-from sctd.train.optimizer import build_optimizers, peak_lr
-from sctd.train.setup import build_objective, read_vocabulary
-from sctd.train.step import Stepper
 
 MANY_STEPS = 1_000_000
 LR = 1e-6  # weights hardly move, so that every step meets numbers of the same kind
 
 
-def ours(job: Job, config: PretrainConfig, commands: Commands) -> None:
-    """A method of ours: the trainer's own batches and step."""
-    data = load_prepared(Path(job.data))
-    device = choose_device(config.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    precision = choose_precision(config.precision, device)[0]
-    vocabulary = read_vocabulary(data)
-    objective = build_objective(config, data, vocabulary, device).train()
-    optimizers = build_optimizers(objective.model, config.optimizer, peak_lr(config.optimizer, False))
-    stepper = Stepper(
-        objective,
-        optimizers,
-        precision,
-        device,
-        config.batch.micro,
-        config.optimizer.grad_clip,
-        config.seed,
-        config.compile,
-    )
-    parts: dict[str, float] = {}
-    since = 0.0
-
-    def mark(name: str) -> None:
-        nonlocal since
-        synchronise(device)
-        now = time.perf_counter()
-        parts[name] = parts.get(name, 0.0) + now - since
-        since = now
-
-    stream = TrainingBatches(data.train, vocabulary, config.masking, config.batch.size, config.seed)
-    batches = enumerate(stream.stream(1, MANY_STEPS), start=1)
-    kind = commands.next_step()
-    while kind is not None:
-        parts.clear()
-        stepper.mark = mark if kind.endswith(", in parts") else lambda name: None
-        began = since = time.perf_counter()
-        number, batch = next(batches)
-        stepper.mark("data")
-        stepper.run(batch, number, LR, kind.startswith("consistency"))
-        synchronise(device)
-        commands.answer(seconds=time.perf_counter() - began, parts=parts)
-        kind = commands.next_step()
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-def matmul(job: Job, config: PretrainConfig, commands: Commands) -> None:
-    """The bare matrix product; `seconds` is the time of a multiply-add, at the best of a few sizes."""
-    data = load_prepared(Path(job.data))
-    device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)[0]
-    dtype = AUTOCAST_TYPES.get(precision, torch.float32)
-    _, hidden, _, intermediate = resolve_shape(config.model)
-    tokens = config.batch.size * data.manifest.seq_len
-    sizes = [(tokens, hidden, intermediate), (tokens, intermediate, hidden), (2048, 2048, 2048)]
-    pairs = [
-        (torch.randn(m, k, device=device, dtype=dtype), torch.randn(k, n, device=device, dtype=dtype))
-        for m, k, n in sizes
-    ]
-    while commands.next_step() is not None:
-        found = []
-        for (m, k, n), (left, right) in zip(sizes, pairs, strict=True):
-            for _ in range(3):
-                began = time.perf_counter()
-                left @ right
-                synchronise(device)
-                found.append((time.perf_counter() - began) / (m * k * n))
-        commands.answer(seconds=min(found), parts={})
-
-
 @dataclass(frozen=True)
-class HuggingFace:
+class Peer:
     """transformers' BertForMaskedLM under its Trainer with its masking collator.
 
     Args:
@@ -116,19 +20,12 @@ class HuggingFace:
     attention: str = "sdpa"
     compiled: bool = False
 
-    def __call__(self, job: Job, config: PretrainConfig, commands: Commands) -> None:
-        huggingface(job, config, commands, self.attention, self.compiled)
-
 
 METHODS = ("dense", "drop", "sctd")
 PEERS = {
-    "hf": HuggingFace(),
-    "hf-eager": HuggingFace("eager"),
-    "hf-compiled": HuggingFace(compiled=True),
-    "hf-eager-compiled": HuggingFace("eager", compiled=True),
+    "hf": Peer(),
+    "hf-eager": Peer("eager"),
+    "hf-compiled": Peer(compiled=True),
+    "hf-eager-compiled": Peer("eager", compiled=True),
 }
-ARMS: dict[str, Callable[[Job, PretrainConfig, Commands], None]] = {
-    **dict.fromkeys(METHODS, ours),
-    **PEERS,
-    "matmul": matmul,
-}
+MATMUL = "matmul"  # the bare matrix product, in every measurement

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
+from sctd.bench.arms import MATMUL, METHODS, PEERS
 from sctd.config import PretrainConfig
 from sctd.errors import UserError
 
@@ -17,6 +19,7 @@ def bench(
     arms: list[str] | None = None,
     against: list[str] | None = None,
     rounds: int = 15,
+    minutes: float | None = None,
     vocab_size: int = 8192,
     seq_len: int = 128,
     json: str | None = None,
@@ -34,6 +37,7 @@ def bench(
         against: some of hf (transformers' BertForMaskedLM under its Trainer), hf-eager, hf-compiled and
             hf-eager-compiled, or none; null: hf. The table compares with the first and with the fastest.
         rounds: steps of each kind, an arm.
+        minutes: also say how many steps this time gives each arm, for runs of equal time.
         vocab_size: of made-up tokens.
         seq_len: of made-up tokens.
         json: file for the figures; a table (.md) and a plot (.svg) are written beside it.
@@ -49,7 +53,7 @@ def bench(
     config = config or PretrainConfig()
     if config.schedule.steps is None and config.schedule.minutes is None:
         config = replace(config, schedule=replace(config.schedule, steps=DEFAULT_STEPS))
-    methods = ["dense", "drop", "sctd"] if arms is None else arms
+    methods = [*METHODS] if arms is None else arms
     peers = ["hf"] if against is None else [name for name in against if name != "none"]
     _check(config, methods, peers, rounds)
     for flag, value, least in (("--vocab-size", vocab_size, 100), ("--seq-len", seq_len, 8)):
@@ -57,6 +61,10 @@ def bench(
             raise UserError(f"{flag} is {value}; it must be {least} or more.")
     if json is not None and not Path(json).parent.is_dir():
         raise UserError(f"--json: {Path(json).parent} is not a folder: make it, or name another place.")
+    if json is not None and Path(json).suffix != ".json":
+        raise UserError(f"--json: {json} must end with .json; a table (.md) and a plot (.svg) are written beside it.")
+    if minutes is not None and not minutes > 0:
+        raise UserError(f"--minutes is {minutes}; it must be above 0.")
 
     from sctd.scores.extras import check_installed
 
@@ -78,12 +86,13 @@ def bench(
         if data is None:
             write_made_up(Path(scratch) / "data", vocab_size, seq_len, max(512, 4 * config.batch.size))
         prepared = load_prepared(Path(scratch) / "data" if data is None else data)
-        about, shape = _about(config, prepared, rounds, peers)
+        about, shape = _about(config, prepared)
+        about |= {"rounds": rounds, "minutes": minutes, "against": peers}
         arms_named = ", ".join([*peers, *methods])
         say(f"{about['sequences']} x {about['length']} tokens a step, {about['precision']}: {arms_named}.")
         jobs = [
             Job(arm, str(prepared.path), _settings(config, arm, about), str(Path(scratch) / arm))
-            for arm in [*peers, *methods, "matmul"]
+            for arm in [*peers, *methods, MATMUL]
         ]
         with progress_bar() as bar:
             line = bar.add_task("bench", total=len(jobs) * (rounds + 2), note="")
@@ -95,10 +104,10 @@ def bench(
     results: dict[str, Any] = {
         "about": about,
         "arms": figures(
-            times, rest["parts"], rest["bytes"], shape, about["sequences"], about["interval"], about["against"]
+            times, rest["parts"], rest["bytes"], shape, about["sequences"], about["interval"], peers, minutes
         ),
         "parts": rest["parts"],
-        "matmul_flops": 2 / _median(times["matmul"]["matmul"]),
+        "matmul_flops": 2 / statistics.median(times[MATMUL][MATMUL]),
         "seconds": times,
     }
     print_report(results)
@@ -110,21 +119,13 @@ def bench(
     return results
 
 
-def _median(values: list[float]) -> float:
-    import statistics
-
-    return statistics.median(values)
-
-
 def _check(config: PretrainConfig, methods: list[str], peers: list[str], rounds: int) -> None:
     from dataclasses import replace
 
     from sctd.config import check
     from sctd.recipe import did_you_mean
 
-    known = {"--arms": (methods, ["dense", "drop", "sctd"])}
-    known["--against"] = (peers, ["hf", "hf-eager", "hf-compiled", "hf-eager-compiled"])
-    for flag, (given, names) in known.items():
+    for flag, given, names in (("--arms", methods, METHODS), ("--against", peers, PEERS)):
         for name in given:
             if name not in names:
                 others = f"there are {', '.join(names)}"
@@ -142,7 +143,7 @@ def _check(config: PretrainConfig, methods: list[str], peers: list[str], rounds:
         raise UserError(f"batch.size {config.batch.size} is no multiple of batch.micro {micro}: peers need one.")
 
 
-def _about(config: PretrainConfig, prepared: Any, rounds: int, against: list[str]) -> tuple[dict[str, Any], Any]:
+def _about(config: PretrainConfig, prepared: Any) -> tuple[dict[str, Any], Any]:
     """What the report says of the measurement, and the shape for its count."""
     import torch
 
@@ -182,8 +183,6 @@ def _about(config: PretrainConfig, prepared: Any, rounds: int, against: list[str
         "compile": config.compile,
         "optimizer": config.optimizer.name,
         "attention": choose_attention(config.model.attention, device.type, length),
-        "rounds": rounds,
-        "against": against,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -197,5 +196,5 @@ def _settings(config: PretrainConfig, arm: str, about: dict[str, Any]) -> dict[s
     """An arm's configuration by dotted names, with the choices made once for all arms."""
     from dataclasses import asdict
 
-    method = arm if arm in ("dense", "drop", "sctd") else "dense"
+    method = arm if arm in METHODS else "dense"
     return asdict(config) | {"method": method, "precision": about["precision"]}

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from operator import truediv
 from typing import Any
 
+from sctd.bench.arms import MATMUL
 from sctd.bench.rounds import Times
 from sctd.method.cost import Shape
+from sctd.train.budget import steps_in
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -26,8 +28,7 @@ def seconds_a_step(times: Times, interval: int | None) -> dict[str, list[float]]
     found = {}
     for arm, kinds in times.items():
         if arm == "sctd":
-            every = interval or 1
-            share = 0.0 if interval is None else 1 / every
+            share = _consistency_share(interval)
             found[arm] = [
                 (1 - share) * plain + share * both
                 for plain, both in zip(kinds["drop"], kinds["consistency"], strict=True)
@@ -37,10 +38,15 @@ def seconds_a_step(times: Times, interval: int | None) -> dict[str, list[float]]
     return found
 
 
+def _consistency_share(interval: int | None) -> float:
+    """How many of sctd's steps are consistency steps."""
+    return 0.0 if interval is None else 1 / interval
+
+
 def operations(arm: str, shape: Shape, interval: int | None) -> float:
     """Multiply-adds of a sequence in training; of sctd, the mean over an interval."""
     if arm == "sctd":
-        share = 0.0 if interval is None else 1 / interval
+        share = _consistency_share(interval)
         return (1 - share) * shape.training("drop") + share * shape.training("consistency")
     if arm in ("dense", "drop"):
         return shape.training(arm)  # type: ignore[arg-type]
@@ -55,10 +61,14 @@ def figures(
     sequences: int,
     interval: int | None,
     against: Sequence[str],
+    minutes: float | None = None,
 ) -> dict[str, Any]:
-    """What the report shows of each arm, see the names below; `against` are arms that ratios are taken to."""
-    bare = times["matmul"]["matmul"]
-    seconds = seconds_a_step({arm: kinds for arm, kinds in times.items() if arm != "matmul"}, interval)
+    """What the report shows of each arm, see the names below; `against` are arms that ratios are taken to.
+
+    With `minutes`, also the number of steps that this time gives each arm.
+    """
+    bare = times[MATMUL][MATMUL]
+    seconds = seconds_a_step({arm: kinds for arm, kinds in times.items() if arm != MATMUL}, interval)
     fixed = _fixed(parts)
     found: dict[str, Any] = {}
     for arm, each in seconds.items():
@@ -71,6 +81,8 @@ def figures(
             "share_of_matmul": summary([work * bare_one / one for bare_one, one in zip(bare, each, strict=True)]),
             "peak_bytes": memory[arm],
         }
+        if minutes is not None:
+            found[arm]["steps"] = steps_in(minutes, statistics.median(each))
         others = [*against, *(["dense"] if "dense" in seconds else [])]
         found[arm]["times_as_fast_as"] = {other: ratio(seconds[other], each) for other in others}
         if "dense" in seconds and arm in ("drop", "sctd"):

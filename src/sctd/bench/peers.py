@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from sctd.bench.arms import LR, MANY_STEPS, Peer
 from sctd.bench.worker import Commands, Job
 from sctd.config import PretrainConfig, resolve_shape
 from sctd.tokens.prepared import PreparedData, load_prepared
-from sctd.train.device import choose_device, choose_precision
-
-MANY_STEPS = 1_000_000
+from sctd.train.device import choose_device, choose_precision, synchronise
 
 
 class Sequences(torch.utils.data.Dataset[dict[str, Any]]):
@@ -30,7 +29,7 @@ class Sequences(torch.utils.data.Dataset[dict[str, Any]]):
         return {"input_ids": self.data.train.rows(np.array([index]))[0]}
 
 
-def huggingface(job: Job, config: PretrainConfig, commands: Commands, attention: str, compiled: bool) -> None:
+def huggingface(job: Job, config: PretrainConfig, commands: Commands, peer: Peer) -> None:
     """BertForMaskedLM at the configuration's shape, batch, dropout, precision and clipping; AdamW, fused.
 
     Its Trainer runs the loop, and waits between steps: a step is from the order to the callback at its end, with its
@@ -63,7 +62,7 @@ def huggingface(job: Job, config: PretrainConfig, commands: Commands, attention:
             attention_probs_dropout_prob=config.model.attention_dropout,
         )
     )
-    model.set_attn_implementation(attention)
+    model.set_attn_implementation(peer.attention)
     collator = DataCollatorForLanguageModeling(
         AutoTokenizer.from_pretrained(data.tokenizer_dir, local_files_only=True),
         mlm_probability=config.masking.mlm_probability,
@@ -73,12 +72,12 @@ def huggingface(job: Job, config: PretrainConfig, commands: Commands, attention:
         per_device_train_batch_size=config.batch.micro or config.batch.size,
         gradient_accumulation_steps=config.batch.size // (config.batch.micro or config.batch.size),
         max_steps=MANY_STEPS,
-        learning_rate=1e-6,
+        learning_rate=LR,
         weight_decay=config.optimizer.weight_decay,
         max_grad_norm=config.optimizer.grad_clip or 0.0,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        torch_compile=compiled,
+        torch_compile=peer.compiled,
         use_cpu=device.type == "cpu",
         optim="adamw_torch_fused" if device.type != "mps" else "adamw_torch",
         save_strategy="no",
@@ -101,8 +100,7 @@ def huggingface(job: Job, config: PretrainConfig, commands: Commands, attention:
             self.wait(control)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            synchronise(device)
             commands.answer(seconds=time.perf_counter() - self.began, parts={})
             self.wait(control)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sctd.bench.arms import PEERS
+
 NOTES = """\
 Times as fast: medians of the rounds' paired ratios, with their range. Allowed: what the count of multiply-adds and the
 measured cost of a step's batch and optimizer leave possible. Share of matmul: the step's counted multiply-adds a second
@@ -28,6 +30,8 @@ def rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     others = _compared(results)
     names = ["arm", "ms a step", "tokens/s", *(f"times as fast as {other}" for other in others)]
     names += ["allowed", "share of matmul", "memory"]
+    minutes = results["about"]["minutes"]
+    names += [f"steps in {minutes:g} min"] if minutes else []
     lines = []
     for arm, found in results["arms"].items():
         line = [arm, _range(found["seconds"], 1000, 0), f"{found['tokens_per_second']:,.0f}"]
@@ -36,6 +40,7 @@ def rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         line.append(f"{allowed:.2f} ({found['share_of_allowed']:.0%} reached)" if allowed else "")
         line.append(f"{found['share_of_matmul']['median']:.0%}")
         line.append(f"{found['peak_bytes'] / 2**20:,.0f} MiB")
+        line += [f"{found['steps']:,}"] if minutes else []
         lines.append(line)
     return names, lines
 
@@ -43,7 +48,7 @@ def rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 def _compared(results: dict[str, Any]) -> list[str]:
     """The arms that the table compares with: the first peer, the fastest one, and dense."""
     arms = results["arms"]
-    peers = [arm for arm in arms if arm.startswith("hf")]
+    peers = [arm for arm in arms if arm in PEERS]
     fastest = sorted(peers, key=lambda arm: arms[arm]["seconds"]["median"])[:1]
     return [*dict.fromkeys([*peers[:1], *fastest, *(["dense"] if "dense" in arms else [])])]
 
@@ -112,7 +117,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     reach = [[m - tokens / each["max"] for m, each in zip(middle, seconds, strict=True)]]
     reach.append([tokens / each["min"] - m for m, each in zip(middle, seconds, strict=True)])
     figure, axes = plt.subplots(figsize=(7, 0.45 * len(arms) + 1))
-    colours = ["#9aa5b1" if arm.startswith("hf") else "#2f6fab" for arm in arms]
+    colours = ["#9aa5b1" if arm in PEERS else "#2f6fab" for arm in arms]
     axes.barh(arms, middle, xerr=reach, color=colours, ecolor="#444444", capsize=2)
     axes.invert_yaxis()
     axes.set_xlabel("tokens a second in training (median of the rounds; line: their range)")

@@ -50,6 +50,10 @@ class Worker:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def step(self, kind: str, in_parts: bool = False) -> dict[str, Any]:
+        """Have one step done: {"seconds", "parts": part -> seconds, where asked for}."""
+        return self.ask(do="step", kind=kind, in_parts=in_parts)
+
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None
@@ -88,19 +92,19 @@ def measure(jobs: list[Job], rounds: int, advance: Callable[[str], None]) -> tup
         for worker in workers:
             advance(f"warming up {worker.arm}")
             for kind in kinds_of(worker.arm) * WARM_UP:
-                worker.ask(do="step", kind=kind)
+                worker.step(kind)
             worker.ask(do="forget")
         for number in range(1, rounds + 1):
             for worker in workers:
                 advance(f"round {number}/{rounds}")
                 for kind in kinds_of(worker.arm):
-                    times[worker.arm][kind].append(worker.ask(do="step", kind=kind)["seconds"])
+                    times[worker.arm][kind].append(worker.step(kind)["seconds"])
         for worker in workers:
             memory[worker.arm] = worker.ask(do="memory")["bytes"]
         for worker in workers:
             advance(f"parts of {worker.arm}")
             for kind in kinds_of(worker.arm):
-                found = [worker.ask(do="step", kind=f"{kind}, in parts")["parts"] for _ in range(IN_PARTS)]
+                found = [worker.step(kind, in_parts=True)["parts"] for _ in range(IN_PARTS)]
                 if found[0]:
                     mean = {name: sum(each[name] for each in found) / IN_PARTS for name in found[0]}
                     parts.setdefault(worker.arm, {})[kind] = mean

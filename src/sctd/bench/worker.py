@@ -1,8 +1,9 @@
 """One arm in a process of its own, which does a step when it is told to: so arms take turns, and memory is one arm's.
 
-Started as `python -m sctd.bench.worker JOB` with a Job in JSON. Commands come as JSON lines on standard input; every
-one is answered by one JSON line on standard output. {"do": "step", "kind": ...} answers {"seconds", "parts"},
-{"do": "forget"} starts the memory's peak anew, {"do": "memory"} answers {"bytes"}, the end of the input ends all.
+Started as `python -m sctd.bench.worker JOB` with a Job in JSON. Commands come as JSON lines on standard input, and each
+is answered by one JSON line on standard output: {"do": "step", "kind": ..., "in_parts": ...} by {"seconds", "parts"},
+{"do": "forget"}, which starts the memory's peak anew, by {}, {"do": "memory"} by {"bytes"}. The end of the input ends
+all.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Job:
     """What a worker is to be.
 
     Args:
-        arm: a name in `sctd.bench.arms.ARMS`.
+        arm: a name in `sctd.bench.arms`.
         data: a data folder.
         settings: of the configuration, by dotted name.
         scratch: a folder to write to.
@@ -52,11 +53,11 @@ class Commands:
         for line in sys.stdin:
             yield json.loads(line)
 
-    def next_step(self) -> str | None:
-        """Answer what is no step; the kind of the next step, or null at the end."""
+    def next_step(self) -> dict[str, Any] | None:
+        """Answer what is no step; the command of the next step, or null at the end."""
         for command in self:
             if command["do"] == "step":
-                return str(command["kind"])
+                return command
             if command["do"] == "forget":
                 forget_peak()
                 self.answer()
@@ -103,9 +104,17 @@ def main() -> None:
     commands = Commands()
     job = Job(**json.loads(sys.argv[1]))
 
-    from sctd.bench.arms import ARMS
+    from sctd.bench.arms import MATMUL, PEERS
 
-    ARMS[job.arm](job, build_config(job.settings), commands)
+    config = build_config(job.settings)
+    if job.arm in PEERS:
+        from sctd.bench.peers import huggingface
+
+        huggingface(job, config, commands, PEERS[job.arm])
+    else:
+        from sctd.bench.ours import matmul, ours
+
+        (matmul if job.arm == MATMUL else ours)(job, config, commands)
 
 
 if __name__ == "__main__":

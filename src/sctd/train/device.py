@@ -85,6 +85,14 @@ def check_compiler(device: torch.device) -> None:
         ) from error
 
 
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Autocast to the precision's type; nothing for fp32. Weights, losses and the importance stay float32."""
     if precision == "fp32":
