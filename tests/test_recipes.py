@@ -150,6 +150,15 @@ def test_build_config_leaves_the_defaults_alone() -> None:
     assert build_config({"schedule.steps": None}).schedule.steps is None
 
 
+@pytest.mark.parametrize("text", ["\x85", "a\x85b", "\n", "\u2028", "\ud800", "\ufeff"])
+def test_unprintable_text_in_a_list_is_written_on_one_line_and_read_back(text: str) -> None:
+    config = build_config({"eval.probes": [text, "blimp"]})
+    written = to_yaml(config)
+    assert build_config(parse_recipe(written, "config.yaml")) == config
+    [line] = [line for line in written.split("\n") if line.startswith("  probes: ")]
+    assert line.endswith('"blimp"]')
+
+
 numbers = st.floats(-1e290, 1e290)
 VALUES = {
     int: st.integers(-(10**18), 10**18),

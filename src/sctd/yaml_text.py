@@ -41,7 +41,9 @@ def as_written(value: Any) -> str:
     """A value as YAML and every error message write it, on one line."""
     if isinstance(value, float) and value.is_integer():  # 10000 steps of warm-up, not 10000.0
         value = int(value)
-    style = '"' if isinstance(value, str) and not value.isprintable() else None
+    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    # quoted, or a line break of any kind (U+0085 too) would be folded to a space
+    style = '"' if not all(map(str.isprintable, texts)) else None
     text: str = yaml.safe_dump(
         [value], default_flow_style=True, default_style=style, allow_unicode=True, width=float("inf")
     )
