@@ -5,8 +5,11 @@ import statistics
 
 import pytest
 
+from helpers import make_prepared
 from sctd.bench.bench import bench
 from sctd.bench.figures import figures, ratio
+from sctd.bench.rounds import Worker, measure
+from sctd.bench.worker import Job
 from sctd.errors import UserError
 from sctd.method.cost import Shape
 from sctd.recipe import build_config
@@ -39,12 +42,38 @@ def test_every_arm_is_timed_in_turn_and_the_report_says_what_was_measured(tmp_pa
     for kinds in results["parts"].values():
         assert all(set(parts) == {"data", "forward", "backward", "optimizer"} for parts in kinds.values())
     page = out.with_suffix(".md").read_text()
-    shown = f"{1000 * results['arms']['drop']['seconds']['median']:,.0f} ("
+    shown = f"{1000 * results['arms']['drop']['seconds']['median']:,.1f} ("
     assert shown in page
     assert shown in capsys.readouterr().out
     assert "4 layers of 32, vocabulary 100, 4 x 32 tokens, fp32" in page
     assert out.with_suffix(".svg").read_text().startswith("<?xml")
     assert sorted(path.name for path in out.parent.iterdir()) == ["bench.json", "bench.md", "bench.svg"]
+
+
+def test_on_a_gpu_a_turn_has_several_steps_and_all_arms_warm_up_at_once(tmp_path, monkeypatch):
+    # the processor stands in for it
+    data = make_prepared(tmp_path)
+    settings = {**TINY, "schedule.steps": 1}
+    jobs = [Job(arm, str(data), settings, str(tmp_path / arm)) for arm in ("hf", "dense", "sctd", "matmul")]
+    asked = []
+    step = Worker.step
+
+    def listen(self, kind, steps=1, in_parts=False):
+        asked.append((self.arm, kind, steps))
+        return step(self, kind, steps, in_parts)
+
+    monkeypatch.setattr(Worker, "step", listen)
+    times, rest = measure(jobs, 2, lambda note: None, on_gpu=True)
+    turns = [("hf", "hf", 5), ("dense", "dense", 5), ("sctd", "drop", 5), ("sctd", "consistency", 5)]
+    turns.append(("matmul", "matmul", 5))
+    assert [each for each in asked if each[2] > 1] == 2 * turns
+    assert {arm: {kind: len(found) for kind, found in kinds.items()} for arm, kinds in times.items()} == {
+        "hf": {"hf": 2},
+        "dense": {"dense": 2},
+        "sctd": {"drop": 2, "consistency": 2},
+        "matmul": {"matmul": 2},
+    }
+    assert set(rest["bytes"]) == {"hf", "dense", "sctd", "matmul"}
 
 
 SHAPE = Shape(4, 32, 128, 100, 32, predictions=4, kept=16)
@@ -103,9 +132,6 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(tmp_path):
 
 def test_an_arm_that_fails_is_named(monkeypatch, tmp_path):
     """A peer whose process dies, here because its data is gone."""
-    from sctd.bench.rounds import Worker
-    from sctd.bench.worker import Job
-
     worker = Worker(Job("hf", str(tmp_path / "gone"), {}, str(tmp_path / "scratch")))
     with pytest.raises(UserError, match=r"hf cannot be measured here \(.*gone.*\): leave it out"):
         worker.step("hf")

@@ -15,17 +15,19 @@ class Peer:
     Args:
         attention: as `attn_implementation`.
         compiled: as `torch_compile` of TrainingArguments.
+        workers: as `dataloader_num_workers`, on a GPU.
     """
 
     attention: str = "sdpa"
     compiled: bool = False
+    workers: int = 0
 
 
 METHODS = ("dense", "drop", "sctd")
 PEERS = {
     "hf": Peer(),
     "hf-eager": Peer("eager"),
-    "hf-compiled": Peer(compiled=True),
-    "hf-eager-compiled": Peer("eager", compiled=True),
+    "hf-compiled": Peer(compiled=True, workers=4),
+    "hf-eager-compiled": Peer("eager", compiled=True, workers=4),
 }
 MATMUL = "matmul"  # the bare matrix product, in every measurement

@@ -36,7 +36,7 @@ def bench(
         arms: some of dense, drop and sctd; null: all three.
         against: some of hf (transformers' BertForMaskedLM under its Trainer), hf-eager, hf-compiled and
             hf-eager-compiled, or none; null: hf. The table compares with the first and with the fastest.
-        rounds: steps of each kind, an arm.
+        rounds: turns of each arm: a step of each of its kinds, on a GPU five.
         minutes: also say how many steps this time gives each arm, for runs of equal time.
         vocab_size: of made-up tokens.
         seq_len: of made-up tokens.
@@ -81,6 +81,7 @@ def bench(
     from sctd.console import progress_bar, say
     from sctd.files import write_text
     from sctd.tokens.prepared import load_prepared
+    from sctd.train.device import choose_device
 
     with tempfile.TemporaryDirectory(prefix="sctd-bench-") as scratch:
         if data is None:
@@ -100,7 +101,7 @@ def bench(
             def advance(note: str) -> None:
                 bar.update(line, advance=1, note=note)
 
-            times, rest = measure(jobs, rounds, advance)
+            times, rest = measure(jobs, rounds, advance, on_gpu=choose_device(config.device).type != "cpu")
     results: dict[str, Any] = {
         "about": about,
         "arms": figures(

@@ -7,6 +7,7 @@ from typing import Any
 
 from sctd.bench.arms import PEERS
 
+FEW_SECONDS = 0.1
 NOTES = """\
 Times as fast: medians of the rounds' paired ratios, with their range. Allowed: what the count of multiply-adds and the
 measured cost of a step's batch and optimizer leave possible. Share of matmul: the step's counted multiply-adds a second
@@ -34,7 +35,11 @@ def rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     names += [f"steps in {minutes:g} min"] if minutes else []
     lines = []
     for arm, found in results["arms"].items():
-        line = [arm, _range(found["seconds"], 1000, 0), f"{found['tokens_per_second']:,.0f}"]
+        line = [
+            arm,
+            _range(found["seconds"], 1000, _digits(found["seconds"]["median"])),
+            f"{found['tokens_per_second']:,.0f}",
+        ]
         line += [_range(found["times_as_fast_as"][other], 1, 2) for other in others]
         allowed = found.get("allowed_times_dense")
         line.append(f"{allowed:.2f} ({found['share_of_allowed']:.0%} reached)" if allowed else "")
@@ -62,8 +67,15 @@ def part_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             names = names or [*parts]
             total = sum(parts.values())
             title = kind if kind == arm else f"{arm}: {kind}"
-            lines.append([title, *(f"{parts[name] / total:.1%}" for name in names), f"{1000 * total:,.0f}"])
+            lines.append(
+                [title, *(f"{parts[name] / total:.1%}" for name in names), f"{1000 * total:,.{_digits(total)}f}"]
+            )
     return ["step", *names, "ms"], lines
+
+
+def _digits(seconds: float) -> int:
+    """Of the milliseconds of a step."""
+    return 1 if seconds < FEW_SECONDS else 0
 
 
 def _range(values: dict[str, float], factor: float, digits: int) -> str:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sctd.errors import UserError
 
 WARM_UP = 3  # steps of each kind before the clock: compilation, first pages, first looks at the data
 IN_PARTS = 5  # steps of each kind after the rounds, timed part by part
+GPU_STEPS = 5  # in a turn on a GPU, which works on one while the processor prepares the next, as in training
 
 
 class Worker:
@@ -50,9 +52,9 @@ class Worker:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def step(self, kind: str, in_parts: bool = False) -> dict[str, Any]:
-        """Have one step done: {"seconds", "parts": part -> seconds, where asked for}."""
-        return self.ask(do="step", kind=kind, in_parts=in_parts)
+    def step(self, kind: str, steps: int = 1, in_parts: bool = False) -> dict[str, Any]:
+        """Have steps done: {"seconds": a step's, "parts": part -> seconds, where asked for}."""
+        return self.ask(do="step", kind=kind, steps=steps, in_parts=in_parts)
 
     def close(self) -> None:
         """End the process."""
@@ -76,10 +78,19 @@ def kinds_of(arm: str) -> tuple[str, ...]:
 Times = dict[str, dict[str, list[float]]]  # arm -> kind of step -> seconds, a figure a round
 
 
-def measure(jobs: list[Job], rounds: int, advance: Callable[[str], None]) -> tuple[Times, dict[str, Any]]:
+def measure(
+    jobs: list[Job], rounds: int, advance: Callable[[str], None], on_gpu: bool = False
+) -> tuple[Times, dict[str, Any]]:
     """(times of all rounds, {"bytes": arm -> peak memory, "parts": arm -> kind -> part -> seconds}).
 
-    `advance` hears of every arm that is about to be asked. An arm that cannot run ends all, by its UserError.
+    Args:
+        jobs: the arms.
+        rounds: turns of each arm.
+        advance: hears of every arm that is about to be asked.
+        on_gpu: all arms warm up at the same time (a GPU's memory an arm keeps anyway), and a turn has several steps.
+
+    Raises:
+        UserError: an arm that cannot run, which ends all.
     """
     times: Times = {job.arm: {kind: [] for kind in kinds_of(job.arm)} for job in jobs}
     memory: dict[str, int] = {}
@@ -89,16 +100,20 @@ def measure(jobs: list[Job], rounds: int, advance: Callable[[str], None]) -> tup
         for job in jobs:
             workers.append(Worker(job))
             ends.callback(workers[-1].close)
-        for worker in workers:
+
+        def warm_up(worker: Worker) -> None:
             advance(f"warming up {worker.arm}")
             for kind in kinds_of(worker.arm) * WARM_UP:
                 worker.step(kind)
             worker.ask(do="forget")
+
+        with ThreadPoolExecutor(len(workers) if on_gpu else 1) as warming:
+            list(warming.map(warm_up, workers))
         for number in range(1, rounds + 1):
             for worker in workers:
                 advance(f"round {number}/{rounds}")
                 for kind in kinds_of(worker.arm):
-                    times[worker.arm][kind].append(worker.step(kind)["seconds"])
+                    times[worker.arm][kind].append(worker.step(kind, GPU_STEPS if on_gpu else 1)["seconds"])
         for worker in workers:
             memory[worker.arm] = worker.ask(do="memory")["bytes"]
         for worker in workers:

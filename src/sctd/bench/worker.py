@@ -1,9 +1,9 @@
-"""One arm in a process of its own, which does a step when it is told to: so arms take turns, and memory is one arm's.
+"""One arm in a process of its own, which does steps when it is told to: so arms take turns, and memory is one arm's.
 
 Started as `python -m sctd.bench.worker JOB` with a Job in JSON. Commands come as JSON lines on standard input, and each
-is answered by one JSON line on standard output: {"do": "step", "kind": ..., "in_parts": ...} by {"seconds", "parts"},
-{"do": "forget"}, which starts the memory's peak anew, by {}, {"do": "memory"} by {"bytes"}. The end of the input ends
-all.
+is answered by one JSON line on standard output: {"do": "step", "kind": ..., "steps": ..., "in_parts": ...} by
+{"seconds": a step's, "parts"}, {"do": "forget"}, which starts the memory's peak anew, by {}, {"do": "memory"} by
+{"bytes"}. The end of the input ends all.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Commands:
             yield json.loads(line)
 
     def next_step(self) -> dict[str, Any] | None:
-        """Answer what is no step; the command of the next step, or null at the end."""
+        """Answer what is no step; the command of the next steps, or null at the end."""
         for command in self:
             if command["do"] == "step":
                 return command

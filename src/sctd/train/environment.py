@@ -29,6 +29,12 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def _program() -> str:
+    """How this program was called: `sctd` also where it was `python -m sctd`."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.name == "__main__.py" else path.name
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """What a reader needs in order to trust a number of this run, or to repeat it."""
     return {
@@ -40,6 +46,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([_program(), *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
