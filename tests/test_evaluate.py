@@ -169,7 +169,7 @@ def test_a_stop_in_the_middle_keeps_what_is_finished(
     ]
     done.clear()
     results = evaluate(model, ["sst2"], str(out), data, seeds=1, **SHORT)
-    assert [job.arm for job in done] == ["random-init", "model"]
+    assert [job.arm for job in done] == ["model", "random-init"]
     assert set(results["tasks"]["sst2"]["arms"]) == {"majority", "bag-of-words", "random-init", "model"}
 
 

@@ -42,7 +42,7 @@ def evaluate(
         out: folder of the results; finished ones in it are not made again.
         data: folder with a folder for each task, in the official file forms; null: from the Hugging Face hub.
         seeds: fine-tuning runs of each task, with the seeds 1, 2, ...
-        budget: `full`, or `quick`: 2,000 examples and 3 epochs a task, scored on 1,000: for a small machine, and not
+        budget: `full`, or `quick`: 2,000 examples and 10 epochs a task, scored on 1,000: for a small machine, and not
             to be compared with published figures.
         baselines: also score the majority label, a bag of words, and an encoder of the same shape with random
             weights (with seed 1).
@@ -127,14 +127,14 @@ def evaluate(
 
 
 def _jobs(chosen: list[Task], seeds: int, baselines: bool) -> list[Job]:
-    """All runs, the cheap ones of a task first."""
+    """All runs, task by task: what is cheap, the model, and last the encoder that read nothing."""
     from sctd.scores.jobs import Job
 
     jobs = []
     for task in chosen:
-        if baselines:
-            jobs += [Job(task, "majority", 1), Job(task, "bag-of-words", 1), Job(task, "random-init", 1)]
-        jobs += [Job(task, "model", seed) for seed in range(1, seeds + 1)]
+        cheap = [Job(task, "majority", 1), Job(task, "bag-of-words", 1)] if baselines else []
+        jobs += [*cheap, *(Job(task, "model", seed) for seed in range(1, seeds + 1))]
+        jobs += [Job(task, "random-init", 1)] if baselines else []
     return jobs
 
 

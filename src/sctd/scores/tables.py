@@ -45,9 +45,7 @@ def _range(summary: dict[str, Any] | None, metric: str) -> str:
 def headline(results: dict[str, Any]) -> str:
     """What the table is of, in a sentence."""
     settings = results["settings"]
-    budget = (
-        "Quick: fixed subsets and few epochs, not to be compared with published figures. " if _quick(results) else ""
-    )
+    budget = "Quick: fixed subsets, not to be compared with published figures. " if _quick(results) else ""
     return (
         f"{budget}Median over seeds, x 100; sequences of up to {settings['trained_length']} tokens, "
         f"{settings['precision']}."
