@@ -1,0 +1,53 @@
+"""What an arm's name means."""
+
+import pytest
+
+from sctd.compare.arms import parse_arm, parse_arms
+from sctd.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("dense", {"method": "dense"}),
+        ("sctd@interval=5", {"method": "sctd", "consistency.interval": 5}),
+        ("sctd@interval=null", {"method": "sctd", "consistency.interval": None}),
+        ("random@keep_ratio=0.25", {"method": "drop", "dropping.keep_rule": "random", "dropping.keep_ratio": 0.25}),
+        ("dense@steps=200@optimizer.lr=1e-3", {"method": "dense", "schedule.steps": 200, "optimizer.lr": 1e-3}),
+    ],
+)
+def test_a_method_or_a_keep_rule_with_overrides(text, settings):
+    arm = parse_arm(text)
+    assert (arm.name, arm.settings) == (text, settings)
+
+
+def test_a_recipe_is_an_arm_too():
+    arm = parse_arm("paper/hou-base@steps=10")
+    assert arm.settings["method"] == "drop"
+    assert arm.settings["schedule.steps"] == 10
+    assert arm.folder == "paper+hou-base@steps=10"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("drob", 'there is no "drob"; did you mean "drop"'),
+        ("sctd@interval", 'has "interval" without a value: write it as interval=value'),
+        ("sctd@intervall=5", 'there is no setting "intervall"; did you mean "interval"'),
+        ("sctd@interval=often", "consistency.interval: expected int or null"),
+        ("drop@seed=3", "sets the seed: give seeds by --seeds"),
+        ("drop@every=3", "may be eval.every or checkpoint.every or log.every"),
+    ],
+)
+def test_what_is_wrong_with_an_arm_is_said_with_its_name(text, said):
+    with pytest.raises(UserError, match="--arms") as error:
+        parse_arm(text)
+    assert said in str(error.value)
+
+
+def test_arms_are_two_or_more_and_differ():
+    with pytest.raises(UserError, match="two arms or more"):
+        parse_arms(["dense"])
+    with pytest.raises(UserError, match='"drop" and "drop@method=drop" are the same settings'):
+        parse_arms(["dense", "drop", "drop@method=drop"])
+    assert [arm.name for arm in parse_arms(["dense", "drop"])] == ["dense", "drop"]

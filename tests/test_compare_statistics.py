@@ -1,0 +1,96 @@
+"""Statistics by hand, and against simulated comparisons."""
+
+import numpy as np
+import pytest
+
+from sctd.compare.statistics import bootstrap, compare_scores, decide, holm, in_words, sign_flips, smallest_p
+
+
+def test_sign_flips_by_hand():
+    # of the 8 sign patterns of (1, 2, 3), those with a mean at least as far from 0 as 2: + + + and - - -
+    assert sign_flips(np.array([1.0, 2.0, 3.0])) == pytest.approx(2 / 8)
+    # (1, -2, 3): sums 6, 4, 2, 0 and their negatives; |2| or more: 6 of 8
+    assert sign_flips(np.array([1.0, -2.0, 3.0])) == pytest.approx(6 / 8)
+
+
+def test_the_smallest_p_of_a_number_of_seeds():
+    assert [smallest_p(n) for n in (1, 2, 3, 5, 6)] == [1.0, 0.5, 0.25, 0.0625, 0.03125]
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.01]) == pytest.approx([0.6, 0.02])
+    assert holm([None, 0.01]) == [None, pytest.approx(0.02)]  # what could not be tested was still compared
+
+
+def test_a_paired_difference_by_hand():
+    arm, base = {1: 5.0, 2: 7.0, 3: 9.0, 9: 100.0}, {1: 4.0, 2: 5.0, 3: 6.0}
+    found = compare_scores(arm, base)
+    assert (found.mean, found.seeds) == (2.0, 3)  # seed 9 has no partner
+    assert found.effect == pytest.approx(2.0 / 1.0)
+    assert found.test == "paired t"  # three seeds cannot reach 0.05 by sign flips
+    assert found.p == pytest.approx(0.0742, abs=1e-3)  # t = 2 / (1 / sqrt 3) = 3.46 with 2 degrees of freedom
+    assert 1.0 <= found.low <= found.mean <= found.high <= 3.0
+
+
+def test_one_seed_shows_nothing_of_another():
+    found = compare_scores({1: np.array([1.0, 0.0, 1.0, 1.0])}, {1: np.array([0.0, 0.0, 1.0, 1.0])})
+    assert found.mean == 0.25
+    assert found.p is None
+    assert found.effect is None
+    assert in_words(decide([found])[0]) == "one seed: nothing shown of another"
+
+
+def test_examples_widen_the_interval():
+    rng = np.random.default_rng(3)
+    shared = rng.normal(0.5, 2.0, size=40)  # differences that the examples carry, alike in every seed
+    matrix = np.tile(shared, (4, 1)) + rng.normal(0, 0.01, size=(4, 40))
+    both = bootstrap(matrix)
+    seeds_alone = bootstrap(matrix.mean(axis=1, keepdims=True))
+    assert both[1] - both[0] > 20 * (seeds_alone[1] - seeds_alone[0])
+    # the spread of a mean of 40 with this standard deviation
+    assert both[1] - both[0] == pytest.approx(2 * 1.96 * shared.std() / np.sqrt(40), rel=0.15)
+
+
+@pytest.mark.parametrize(("seeds", "test"), [(3, "paired t"), (6, "sign flips")])
+def test_under_no_difference_about_one_in_twenty_comparisons_is_significant_and_not_more(seeds, test):
+    rng = np.random.default_rng(seeds)
+    hits = []
+    for _ in range(600):
+        arm, base = rng.normal(size=(2, seeds))
+        [found] = decide([compare_scores(dict(enumerate(arm)), dict(enumerate(base)))])
+        assert found.test == test
+        hits.append(found.significant)
+    # 0.05 and, with six seeds, 2/64 = 0.031; three standard errors of 600 draws are 0.027
+    assert 0.005 < np.mean(hits) < 0.077
+
+
+def test_of_many_comparisons_without_difference_seldom_is_any_significant():
+    rng = np.random.default_rng(5)
+    families = []
+    for _ in range(200):
+        base = dict(enumerate(rng.normal(size=4)))
+        arms = [dict(enumerate(rng.normal(size=4))) for _ in range(5)]
+        families.append(any(each.significant for each in decide([compare_scores(a, base, 5) for a in arms])))
+    assert np.mean(families) < 0.1
+
+
+def test_a_planted_difference_is_found_and_named():
+    rng = np.random.default_rng(7)
+    base = dict(enumerate(rng.normal(3.5, 0.01, size=6)))
+    lower = {seed: value - 0.05 + rng.normal(0, 0.01) for seed, value in base.items()}
+    same = {seed: value + rng.normal(0, 0.01) for seed, value in base.items()}
+    worse, alike = decide([compare_scores(lower, base), compare_scores(same, base)])
+    assert worse.significant is (worse.corrected_p <= 0.05)
+    [alone] = decide([compare_scores(lower, base)])
+    assert alone.significant
+    assert alone.test == "sign flips"
+    assert alone.p == pytest.approx(2 / 64)
+    assert in_words(alone, better="lower") == "better"
+    assert in_words(alone, better="higher") == "worse"
+    assert in_words(alike) == "no difference shown"
+
+
+def test_the_same_scores_are_no_difference():
+    [found] = decide([compare_scores({1: 2.0, 2: 3.0}, {1: 2.0, 2: 3.0})])
+    assert (found.mean, found.p, found.significant) == (0.0, 1.0, False)
