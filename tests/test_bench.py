@@ -6,6 +6,7 @@ import statistics
 import pytest
 
 from helpers import make_prepared
+from sctd.bench.arms import kinds_of
 from sctd.bench.bench import bench
 from sctd.bench.figures import figures, ratio
 from sctd.bench.rounds import Worker, measure
@@ -54,7 +55,9 @@ def test_on_a_gpu_a_turn_has_several_steps_and_all_arms_warm_up_at_once(tmp_path
     # the processor stands in for it
     data = make_prepared(tmp_path)
     settings = {**TINY, "schedule.steps": 1}
-    jobs = [Job(arm, str(data), settings, str(tmp_path / arm)) for arm in ("hf", "dense", "sctd", "matmul")]
+    jobs = [
+        Job(arm, str(data), settings, str(tmp_path / arm), kinds_of(arm)) for arm in ("hf", "dense", "sctd", "matmul")
+    ]
     asked = []
     step = Worker.step
 
@@ -132,7 +135,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(tmp_path):
 
 def test_an_arm_that_fails_is_named(monkeypatch, tmp_path):
     """A peer whose process dies, here because its data is gone."""
-    worker = Worker(Job("hf", str(tmp_path / "gone"), {}, str(tmp_path / "scratch")))
+    worker = Worker(Job("hf", str(tmp_path / "gone"), {}, str(tmp_path / "scratch"), ("hf",)))
     with pytest.raises(UserError, match=r"hf cannot be measured here \(.*gone.*\): leave it out"):
         worker.step("hf")
     worker.close()

@@ -19,7 +19,13 @@ BENCH = (
     "--model.num_layers 4 --model.hidden_size 32 --model.num_heads 2 --batch.size 4 --rounds 2 --vocab-size 100 "
     "--seq-len 32 --device cpu --precision fp32"
 )
-SHORTER = {"bench": BENCH, "prepare": "--seq-len 32", "pretrain": TINY, "evaluate": "--seeds 1 --epochs 1"}
+SHORTER = {
+    "bench": BENCH,
+    "compare": f"{TINY} --rounds 2 --seeds 1",
+    "prepare": "--seq-len 32",
+    "pretrain": TINY,
+    "evaluate": "--seeds 1 --epochs 1",
+}
 TINY_RECIPE = (
     "{'model.num_layers': 4, 'model.hidden_size': 32, 'model.num_heads': 2, 'schedule.steps': 3, 'batch.size': 4, "
     "'eval.sequences': 8, 'log.tensorboard': False}"
@@ -114,6 +120,17 @@ def test_every_command_of_the_page_on_evaluation_runs(place):
         run_sctd(command, place)
     assert (place / "scores/mine/results.md").exists()
     assert (place / "scores/mine-drift/importance.tsv").exists()
+
+
+def test_every_command_of_the_page_on_comparisons_runs(place):
+    run_sctd("sctd prepare --input my-texts --out data/mine", place)
+    for command in commands("docs/compare.md"):
+        if command not in commands("README.md"):
+            run_sctd(command, place)
+    results = json.loads((place / "scored/results.json").read_text(encoding="utf-8"))
+    assert results["tested"] == ["held-out loss", "BLiMP", "probes (mean)", "probes ([CLS])"]
+    assert [*results["views"]["steps"]["arms"]["drop"]["scores"]] == [*results["tested"], "CoLA"]
+    assert "Probes by layer" in (place / "scored/report.html").read_text(encoding="utf-8")
 
 
 def test_every_command_of_the_page_on_speed_runs(place):

@@ -66,6 +66,11 @@ VERBS = {
     ),
     "drift": Verb("sctd.scores.drift:drift", "how far the pass with dropping is from the full one", ("run",)),
     "overlap": Verb("sctd.scores.overlap:overlap", "evaluation text that stands in the pretraining text"),
+    "compare": Verb(
+        "sctd.compare.compare:compare",
+        "several methods and seeds, scored, with how sure the differences are",
+        stopped=KEPT,
+    ),
     "bench": Verb("sctd.bench.bench:bench", "how fast the methods train here, beside what a user would run instead"),
     "recipes": Verb("sctd.recipe:recipes", "the recipes that ship with sctd"),
 }

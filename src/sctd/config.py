@@ -42,7 +42,7 @@ class ModelConfig:
             layer 0's heads as looks at the neighbouring tokens, and the output bias as the log of each token's
             frequency; leaves the early plateau soonest (docs/design.md).
         attention: `sdpa` (torch's fused kernels), `eager` (explicit softmax) or `auto`: eager on a CPU for
-            sequences of up to 256 tokens, where torch's fused backward is the slower one, sdpa elsewhere.
+            sequences of up to 512 tokens, where torch's fused backward is the slower one, sdpa elsewhere.
         gradient_checkpointing: recompute each layer in the backward pass; less memory, about a third more time.
     """
 

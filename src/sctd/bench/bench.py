@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from sctd.bench.arms import MATMUL, METHODS, PEERS
+from sctd.bench.arms import MATMUL, METHODS, PEERS, kinds_of
 from sctd.config import PretrainConfig
 from sctd.errors import UserError
 
@@ -92,7 +92,7 @@ def bench(
         arms_named = ", ".join([*peers, *methods])
         say(f"{about['sequences']} x {about['length']} tokens a step, {about['precision']}: {arms_named}.")
         jobs = [
-            Job(arm, str(prepared.path), _settings(config, arm, about), str(Path(scratch) / arm))
+            Job(arm, str(prepared.path), _settings(config, arm, about), str(Path(scratch) / arm), kinds_of(arm))
             for arm in [*peers, *methods, MATMUL]
         ]
         with progress_bar() as bar:

@@ -24,6 +24,7 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         self.arm = job.arm
+        self.kinds = job.kinds
         scratch = Path(job.scratch)
         scratch.mkdir(parents=True, exist_ok=True)
         self._said = scratch / "stderr"
@@ -70,11 +71,6 @@ class Worker:
         self._stderr.close()
 
 
-def kinds_of(arm: str) -> tuple[str, ...]:
-    """The kinds of step of an arm, each timed by itself."""
-    return ("drop", "consistency") if arm == "sctd" else (arm,)
-
-
 Times = dict[str, dict[str, list[float]]]  # arm -> kind of step -> seconds, a figure a round
 
 
@@ -92,7 +88,7 @@ def measure(
     Raises:
         UserError: an arm that cannot run, which ends all.
     """
-    times: Times = {job.arm: {kind: [] for kind in kinds_of(job.arm)} for job in jobs}
+    times: Times = {job.arm: {kind: [] for kind in job.kinds} for job in jobs}
     memory: dict[str, int] = {}
     parts: dict[str, dict[str, dict[str, float]]] = {}
     with ExitStack() as ends:
@@ -103,7 +99,7 @@ def measure(
 
         def warm_up(worker: Worker) -> None:
             advance(f"warming up {worker.arm}")
-            for kind in kinds_of(worker.arm) * WARM_UP:
+            for kind in worker.kinds * WARM_UP:
                 worker.step(kind)
             worker.ask(do="forget")
 
@@ -112,13 +108,13 @@ def measure(
         for number in range(1, rounds + 1):
             for worker in workers:
                 advance(f"round {number}/{rounds}")
-                for kind in kinds_of(worker.arm):
+                for kind in worker.kinds:
                     times[worker.arm][kind].append(worker.step(kind, GPU_STEPS if on_gpu else 1)["seconds"])
         for worker in workers:
             memory[worker.arm] = worker.ask(do="memory")["bytes"]
         for worker in workers:
             advance(f"parts of {worker.arm}")
-            for kind in kinds_of(worker.arm):
+            for kind in worker.kinds:
                 found = [worker.step(kind, in_parts=True)["parts"] for _ in range(IN_PARTS)]
                 if found[0]:
                     mean = {name: sum(each[name] for each in found) / IN_PARTS for name in found[0]}

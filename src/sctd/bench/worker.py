@@ -29,12 +29,14 @@ class Job:
         data: a data folder.
         settings: of the configuration, by dotted name.
         scratch: a folder to write to.
+        kinds: of step, each timed by itself; "consistency" is what its name says.
     """
 
     arm: str
     data: str
     settings: dict[str, Any]
     scratch: str
+    kinds: tuple[str, ...]
 
     def to_json(self) -> str:
         """As the worker's argument."""

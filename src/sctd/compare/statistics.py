@@ -26,7 +26,8 @@ class Difference:
 
     Args:
         mean: over the seeds.
-        low, high: 95 % interval of the mean: seeds and, where their results are known, examples drawn anew.
+        low, high: 95 % interval of the mean: seeds and, where their results are known, examples drawn anew; null for
+            a single figure.
         effect: Cohen's d of the paired differences, mean over standard deviation; null with one seed.
         p: two-sided; null with one seed, which shows nothing of another one.
         test: `sign flips`, `paired t` or `none`.
@@ -37,8 +38,8 @@ class Difference:
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     effect: float | None
     p: float | None
     test: str
@@ -71,7 +72,7 @@ def compare_scores(
     each = np.array([np.asarray(arm[seed], dtype=float) - np.asarray(base[seed], dtype=float) for seed in seeds])
     matrix = each.reshape(len(seeds), -1)  # (n, E), E = 1 where only scores are known
     by_seed = matrix.mean(axis=1)
-    low, high = bootstrap(matrix)
+    low, high = bootstrap(matrix) if matrix.size > 1 else (None, None)
     least = smallest_p(len(seeds))
     effect = p = None
     test = "none"

@@ -1,0 +1,173 @@
+"""The verb `compare`: is token dropping worth it on this text, at this size, in these hours?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sctd.config import PretrainConfig
+from sctd.errors import UserError
+
+if TYPE_CHECKING:
+    from sctd.compare.arms import Arm
+    from sctd.compare.plan import Plan, Run
+
+PLAN = "plan.json"
+
+
+def compare(
+    data: str,
+    arms: list[str],
+    out: str,
+    config: PretrainConfig | None = None,
+    seeds: list[int] | None = None,
+    equal: Literal["both", "steps", "time"] = "both",
+    budgets: list[float] | None = None,
+    scores: list[str] | None = None,
+    scores_data: str | None = None,
+    rounds: int = 15,
+) -> dict[str, Any]:
+    """Pretrain several arms with several seeds, score them, and say what differs and how sure that is.
+
+    The first arm is what the others are compared with, at equal steps and at equal time. Equal time: all arms' step
+    times are measured first, taking turns, and the first arm's time gives each of the others its number of steps; so
+    let nothing else run then. Writes OUT: plan.json (fixed before the first run), runs/, scores/, results.json,
+    report.md and report.html. The same command goes on where it was stopped.
+
+    Args:
+        data: folder that `sctd prepare` wrote.
+        arms: two or more of `dense`, `drop`, `sctd`, a keep rule (`random`, `frequency`), a recipe, each with overrides
+            if wanted: `sctd@interval=5`, `random@keep_ratio=0.25`, `dense@steps=2000`.
+        out: folder for everything.
+        config: what all arms have in common; its schedule.steps are the first arm's.
+        seeds: of the runs, the same for every arm; null: 1, 2 and 3.
+        equal: `steps`, `time`, or `both`.
+        budgets: for the time to quality, lengths of the equal-time runs as multiples of the first arm's, 1 among them,
+            such as 0.5 0.75 1; null: 1 alone.
+        scores: beside held-out loss and drift: `blimp`, `probe` (all) or `probe:NAME`, `task:NAME` (quick); null: none.
+        scores_data: folder that holds blimp, probing or tasks, as far as they are wanted.
+        rounds: turns of each arm in measuring step times.
+
+    Returns:
+        What results.json holds, see `sctd.compare.results.collect`.
+
+    Raises:
+        UserError: an arm, setting or folder that cannot be used; finished runs stay.
+    """
+    config = config or PretrainConfig()
+    seeds, budgets, scores = seeds or [1, 2, 3], budgets or [1.0], scores or []
+    _check(config, seeds, budgets, equal, rounds)
+
+    from sctd.compare.arms import parse_arms
+    from sctd.compare.scoring import check_scores
+    from sctd.scores.extras import check_installed
+
+    chosen = parse_arms(arms)
+    check_scores(scores, scores_data)
+    check_installed("scipy", *(["sklearn", "accelerate"] if scores else []), extra="evaluate")
+    check_installed("matplotlib", extra="bench")
+
+    import json
+    from dataclasses import asdict
+
+    from sctd.compare.pretraining import pretrain_all
+    from sctd.compare.report import write_report
+    from sctd.compare.results import collect
+    from sctd.compare.scoring import held_out, score_run
+    from sctd.console import say
+    from sctd.files import write_json
+    from sctd.tokens.prepared import load_prepared
+    from sctd.train.trainer import data_fingerprint
+
+    prepared = load_prepared(data)
+    folder = Path(out)
+    asked = {
+        "config": asdict(config),
+        "data": data_fingerprint(prepared),
+        "arms": [[arm.name, dict(arm.settings)] for arm in chosen],
+        "seeds": seeds,
+        "budgets": budgets,
+        "equal": equal,
+    }
+    asked = json.loads(json.dumps(asked))  # as it is read back
+    plan, runs = _plan(folder, asked, config, chosen, prepared.path, rounds)
+    say(f"{len(runs)} runs: {', '.join(plan.arms)}, seeds {', '.join(map(str, seeds))}.")
+    pretrain_all(folder, runs, str(prepared.path))
+    found: dict[str, Any] = {}
+    task_names: list[str] = []
+    for number, run in enumerate(runs, start=1):
+        if scores:
+            say(f"Scoring {number} of {len(runs)}: {run.arm}, {run.steps:,} steps, seed {run.seed}.")
+        loss, about = held_out(folder / run.folder)
+        where = folder / "scores" / Path(run.folder).relative_to("runs")
+        more = score_run(
+            folder / run.folder, where, scores, None if scores_data is None else Path(scores_data), run.seed
+        )
+        found[run.folder] = {"scores": loss | more, "about": about}
+        task_names = [name for name in more if name != "BLiMP" and not name.startswith("probe")]
+    results = collect(plan, runs, found, task_names)
+    results["asked"] = asked
+    write_json(folder / "results.json", results)
+    write_report(folder, results, runs)
+    say(f"Written: {folder / 'results.json'}, {folder / 'report.md'} and {folder / 'report.html'}.")
+    return results
+
+
+def _check(config: PretrainConfig, seeds: list[int], budgets: list[float], equal: str, rounds: int) -> None:
+    if config.schedule.minutes is not None:
+        raise UserError("schedule.minutes is set: compare needs a number of steps for the first arm, schedule.steps.")
+    if config.schedule.steps is None:
+        raise UserError("schedule.steps is not set: give --schedule.steps, the number of steps of the first arm.")
+    if len(set(seeds)) < len(seeds):
+        raise UserError("--seeds names a seed twice: each is one run of every arm.")
+    if 1.0 not in budgets:
+        raise UserError("--budgets must hold 1, the budget at which arms are compared.")
+    if any(not budget > 0 for budget in budgets) or len(set(budgets)) < len(budgets):
+        raise UserError("--budgets must be above 0, and each be given once.")
+    if len(budgets) > 1 and equal == "steps":
+        raise UserError("--budgets asks for the time to quality, which needs --equal time or both.")
+    if rounds < 2:
+        raise UserError(f"--rounds is {rounds}; it must be 2 or more.")
+
+
+def _plan(
+    folder: Path, asked: dict[str, Any], config: PretrainConfig, arms: list[Arm], data: Path, rounds: int
+) -> tuple[Plan, list[Run]]:
+    """The plan that OUT holds, or a new one, for which step times are measured."""
+    from sctd.compare.plan import VIEWS, Plan, arm_settings, make_plan, make_runs
+    from sctd.compare.step_times import measure_step_times
+    from sctd.console import progress_bar
+    from sctd.files import disk_errors, write_json
+    from sctd.scores.kept import read_object
+    from sctd.train.device import choose_device
+    from sctd.train.environment import environment
+
+    assert config.schedule.steps is not None
+    path = folder / PLAN
+    if path.exists():
+        kept = read_object(path)
+        for name, value in asked.items():
+            if kept["asked"].get(name) != value:
+                raise UserError(f"{folder} holds a comparison of other {name}: give another --out.")
+        plan = Plan(**kept["plan"])
+        return plan, make_runs(plan, config, arms)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and holds no comparison: give another --out.")
+    views = VIEWS if asked["equal"] == "both" else (asked["equal"],)
+    make_runs(make_plan(arms, config.schedule.steps, asked["seeds"], [1.0], ["steps"], {}), config, arms)  # checks all
+    device = choose_device(config.device)
+    seconds: dict[str, float] = {}
+    if "time" in views:
+        with progress_bar() as bar:
+            line = bar.add_task("step times", total=(len(arms)) * (rounds + 2), note="")
+
+            def advance(note: str) -> None:
+                bar.update(line, advance=1, note=note)
+
+            each = [(arm.name, arm_settings(config, arm)) for arm in arms]
+            seconds = measure_step_times(each, data, rounds, advance, device.type != "cpu")
+    plan = make_plan(arms, config.schedule.steps, asked["seeds"], asked["budgets"], views, seconds)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"asked": asked, "plan": vars(plan), "environment": environment(device)})
+    return plan, make_runs(plan, config, arms)

@@ -1,0 +1,115 @@
+"""Drawings of a comparison, as SVG text whose letters and axes have the page's own colour."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sctd.compare.blocks import Figure
+
+COLOURS = ("#4878b0", "#d1803b", "#4f9a60", "#b2504f", "#8268a8", "#85644f", "#c573a5", "#7f7f7f")
+
+
+def _figure(panels: int = 1) -> tuple[Any, Any]:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "sctd"  # the same numbers give the same bytes
+    mpl.rcParams["svg.fonttype"] = "none"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, panels, figsize=(8 if panels > 1 else 5.5, 3.6), layout="constrained", squeeze=False
+    )
+    for each in axes[0]:
+        each.spines[["top", "right"]].set_visible(False)
+        each.grid(alpha=0.25)
+    return figure, axes[0]
+
+
+def _svg(figure: Any) -> str:
+    from matplotlib import pyplot
+
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    pyplot.close(figure)
+    drawn = file.getvalue().replace("#000000", "currentColor")
+    return drawn.replace(
+        "*{stroke-linejoin", "text{fill: currentColor} *{stroke-linejoin"
+    )  # black text names no colour
+
+
+def _label(text: str) -> str:
+    return text.replace("$", r"\$")  # no mathematics in a name
+
+
+def curves(view: str, runs: dict[str, list[list[dict[str, float]]]]) -> Figure:
+    """Held-out loss against steps and against minutes of training; arm -> the curves of its seeds, with their band."""
+    figure, panels = _figure(2)
+    data: list[list[object]] = [["arm", "seed's place", "step", "seconds", "held-out loss"]]
+    for colour, (arm, seeds) in zip(_cycle(), runs.items(), strict=False):
+        for place, lines in enumerate(seeds):
+            data += [[arm, place + 1, line["step"], line["seconds"], line["eval_loss"]] for line in lines]
+        shown = [[line for line in lines if line["step"] > 0] for lines in seeds]
+        length = min(map(len, shown))
+        loss = np.array([[line["eval_loss"] for line in lines[:length]] for lines in shown])
+        for panel, name, unit in zip(panels, ("step", "seconds"), (1, 60), strict=True):
+            at = np.mean([[line[name] / unit for line in lines[:length]] for lines in shown], axis=0)
+            panel.plot(at, loss.mean(axis=0), color=colour, label=_label(arm))
+            panel.fill_between(at, loss.min(axis=0), loss.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+    panels[0].set(xlabel="step", ylabel="held-out loss, nats a predicted token")
+    panels[1].set(xlabel="minutes of training, by the clock")
+    panels[0].legend(frameon=False)
+    words = f"Held-out loss of the full network at equal {view}, against steps and time; band: all seeds"
+    return Figure(f"curves-{view}", _svg(figure), words, data)
+
+
+def drift(arms: dict[str, dict[str, list[float]]]) -> Figure:
+    """KL between the [CLS] vectors of the two passes at each layer, at the end of training."""
+    figure, [panel] = _figure()
+    data: list[list[object]] = [
+        ["arm", "measure", *(f"layer {n}" for n in range(len(next(iter(arms.values()))["kl_cls"])))]
+    ]
+    for colour, (arm, measures) in zip(_cycle(), arms.items(), strict=False):
+        panel.plot(range(len(measures["kl_cls"])), measures["kl_cls"], marker="o", color=colour, label=_label(arm))
+        data += [[arm, measure, *figures] for measure, figures in measures.items()]
+    panel.set(xlabel="layer", ylabel="KL of [CLS], full to dropped pass, nats")
+    panel.legend(frameon=False)
+    return Figure(
+        "drift", _svg(figure), "How far the pass with dropping is from the full pass, layer by layer, at the end", data
+    )
+
+
+def by_layer(title: str, arms: Mapping[str, Sequence[float]]) -> Figure:
+    """Mean accuracy of the probes at each layer."""
+    figure, [panel] = _figure()
+    data: list[list[object]] = [["arm", *(f"layer {n}" for n in range(len(next(iter(arms.values())))))]]
+    for colour, (arm, figures) in zip(_cycle(), arms.items(), strict=False):
+        panel.plot(range(len(figures)), [100 * each for each in figures], marker="o", color=colour, label=_label(arm))
+        data.append([arm, *figures])
+    panel.set(xlabel="layer (0: the embeddings)", ylabel="accuracy, %")
+    panel.legend(frameon=False)
+    name = "".join(c if c.isalnum() else "-" for c in title.lower()).strip("-")
+    return Figure(name, _svg(figure), f"{title}: mean accuracy by layer", data)
+
+
+def time_to_quality(shares: dict[str, Any]) -> Figure:
+    """Share of the first arm's time that each arm needs for the first arm's loss."""
+    figure, [panel] = _figure()
+    known = {arm: each for arm, each in shares.items() if each["mean"] is not None}
+    data: list[list[object]] = [["arm", "mean", "least", "most"]]
+    for place, (colour, (arm, each)) in enumerate(zip(_cycle(), known.items(), strict=False)):
+        error = [[each["mean"] - each["low"]], [each["high"] - each["mean"]]]
+        panel.barh(place, each["mean"], xerr=error, color=colour, ecolor="#888888", capsize=3)
+        data.append([arm, each["mean"], each["low"], each["high"]])
+    panel.set_yticks(range(len(known)), [_label(arm) for arm in known])
+    panel.invert_yaxis()
+    panel.set(xlabel="share of the first arm's time, for the loss it ends with")
+    return Figure("time-to-quality", _svg(figure), "Time to quality; line: all seeds", data)
+
+
+def _cycle() -> list[str]:
+    return [*COLOURS] * 8

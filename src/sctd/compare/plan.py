@@ -1,0 +1,122 @@
+"""Which runs there are to be: every arm and seed, at equal steps and at equal time, fixed before the first of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sctd.compare.arms import Arm
+from sctd.config import PretrainConfig, check
+from sctd.errors import UserError
+from sctd.recipe import build_config
+
+VIEWS = ("steps", "time")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pretraining run.
+
+    Args:
+        arm: its name.
+        folder: below OUT.
+        steps: optimizer steps.
+        seed: of the run.
+        settings: all of the configuration, by dotted name.
+    """
+
+    arm: str
+    folder: str
+    steps: int
+    seed: int
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was fixed before the first run.
+
+    Args:
+        arms: their names, in order; the first is what the others are compared with.
+        seeds: of every arm.
+        budgets: as multiples of the first arm's steps.
+        seconds: arm -> median seconds of a step, measured with all arms taking turns; empty without the view `time`.
+        steps: view -> arm -> a number of steps for each budget. The view `steps` has the budget 1 alone.
+    """
+
+    arms: list[str]
+    seeds: list[int]
+    budgets: list[float]
+    seconds: dict[str, float]
+    steps: dict[str, dict[str, list[int]]]
+
+
+def arm_settings(config: PretrainConfig, arm: Arm) -> dict[str, Any]:
+    """The common recipe with the arm's own settings in their place, by dotted name."""
+    return {**_dotted(asdict(config)), **arm.settings}
+
+
+def make_plan(
+    arms: Sequence[Arm],
+    base: int,
+    seeds: Sequence[int],
+    budgets: Sequence[float],
+    views: Sequence[str],
+    seconds: Mapping[str, float],
+) -> Plan:
+    """Numbers of steps: `base` for every arm in the view `steps`, what takes as long in the view `time`.
+
+    An arm that sets schedule.steps itself has these in every view, at budget 1.
+    """
+    first = arms[0]
+    steps: dict[str, dict[str, list[int]]] = {}
+    for view in views:
+        steps[view] = {}
+        for arm in arms:
+            own = arm.settings.get("schedule.steps")
+            if own is not None:
+                steps[view][arm.name] = [own]
+            elif view == "steps":
+                steps[view][arm.name] = [base]
+            else:
+                faster = seconds[first.name] / seconds[arm.name]
+                steps[view][arm.name] = [max(1, round(budget * base * faster)) for budget in budgets]
+    return Plan([arm.name for arm in arms], list(seeds), list(budgets), dict(seconds), steps)
+
+
+def make_runs(plan: Plan, config: PretrainConfig, arms: Sequence[Arm]) -> list[Run]:
+    """Every run once, whichever views it is in; one seed of all arms before the next seed.
+
+    Raises:
+        UserError: settings that do not work together, with the arm's name.
+    """
+    runs = {}
+    for seed in plan.seeds:
+        for arm in arms:
+            for number in sorted({n for view in plan.steps.values() for n in view[arm.name]}):
+                settings = arm_settings(config, arm)
+                settings |= {"schedule.steps": number, "schedule.minutes": None, "seed": seed}
+                try:
+                    check(build_config(settings))
+                except UserError as error:
+                    raise UserError(f'--arms: "{arm.name}": {error}') from None
+                folder = run_folder(arm, number, seed)
+                runs[folder] = Run(arm.name, folder, number, seed, settings)
+    return list(runs.values())
+
+
+def run_folder(arm: Arm, steps: int, seed: int) -> str:
+    """Where a run lies below OUT."""
+    return str(Path("runs") / arm.folder / f"steps-{steps}" / f"seed-{seed}")
+
+
+def _dotted(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= _dotted(value, f"{above}{name}.")
+        else:
+            found[above + name] = value
+    return found

@@ -1,0 +1,167 @@
+"""report.md and report.html: the verdict, the tables, the drawings, and all that a reader needs to repeat it."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from sctd.compare.blocks import Block, Code, Figure, Heading, Paragraph, Table, to_html, to_markdown
+from sctd.compare.plan import Run
+from sctd.compare.scoring import LOSS
+from sctd.files import write_text
+
+TITLES = {"steps": "At equal steps", "time": "At equal time"}
+
+
+def write_report(folder: Path, results: dict[str, Any], runs: list[Run]) -> None:
+    """Write report.md with its figures' files, and report.html."""
+    from sctd.scores.kept import read_object
+
+    environment = read_object(folder / "plan.json")["environment"]
+    blocks = page(results, runs, environment)
+    arms = results["plan"]["arms"]
+    title = f"{', '.join(arms[1:])} beside {arms[0]}"
+    for block in blocks:
+        if isinstance(block, Figure):
+            write_text(folder / f"{block.name}.svg", block.svg)
+    write_text(folder / "report.md", to_markdown(title, blocks))
+    write_text(folder / "report.html", to_html(title, blocks))
+
+
+def page(results: dict[str, Any], runs: list[Run], environment: dict[str, Any]) -> list[Block]:
+    """Everything, in order."""
+    from sctd.compare import figures
+
+    plan = results["plan"]
+    blocks: list[Block] = [Paragraph(verdict(results), verdict=True)]
+    for view, found in results["views"].items():
+        blocks += [Heading(TITLES[view]), scores_table(found), *difference_tables(found, plan["arms"][0])]
+        curves = {
+            arm: [
+                one["about"]["curve"]
+                for one in results["runs"].values()
+                if one["arm"] == arm and one["steps"] == each["steps"]
+            ]
+            for arm, each in found["arms"].items()
+        }
+        blocks.append(figures.curves(view, curves))
+    blocks.append(Paragraph(how_sure(results)))
+    if results["time_to_quality"]:
+        blocks += [
+            Heading("Time to quality"),
+            quality_table(results),
+            figures.time_to_quality(results["time_to_quality"]),
+        ]
+    last = results["views"]["time" if "time" in results["views"] else "steps"]["arms"]
+    drifts = {arm: each["drift"] for arm, each in last.items() if each["drift"] is not None}
+    if drifts:
+        blocks += [Heading("Drift"), figures.drift(drifts)]
+    blocks += _layers(results, last)
+    if plan["seconds"]:
+        rows = [
+            [arm, f"{1000 * seconds:,.1f}", f"{plan['seconds'][plan['arms'][0]] / seconds:.2f}"]
+            for arm, seconds in plan["seconds"].items()
+        ]
+        blocks += [
+            Heading("What a step costs"),
+            Table(["arm", "ms a step", f"times as fast as {plan['arms'][0]}"], rows),
+        ]
+        blocks.append(Paragraph("Medians, measured before the runs with all arms taking turns."))
+    blocks += [Heading("How it was made"), Code(_made(results, environment))]
+    return blocks
+
+
+def verdict(results: dict[str, Any]) -> str:
+    """A sentence a view."""
+    base = results["plan"]["arms"][0]
+    sentences = []
+    for view, found in results["views"].items():
+        parts = []
+        for arm, each in found["differences"].items():
+            mine, theirs = (found["arms"][name]["scores"][LOSS]["mean"] for name in (arm, base))
+            parts.append(f"{arm} ends at {mine:.3f} ({each[LOSS]['mean']:+.3f}: {each[LOSS]['words']})")
+        if parts:
+            sentences.append(f"{TITLES[view]}, against a held-out loss of {theirs:.3f} of {base}, {'; '.join(parts)}.")
+    return " ".join(sentences)
+
+
+def scores_table(found: dict[str, Any]) -> Table:
+    """A row an arm: steps, time, each score's mean."""
+    names = list(next(iter(found["arms"].values()))["scores"])
+    rows = []
+    for arm, each in found["arms"].items():
+        cells = [arm, f"{each['steps']:,}", f"{each['tokens']:,}", f"{each['seconds'] / 60:,.1f}"]
+        rows.append([*cells, *(figure(name, each["scores"][name]["mean"]) for name in names)])
+    return Table(["arm", "steps", "tokens", "minutes by the clock", *names], rows)
+
+
+def figure(name: str, value: float) -> str:
+    """A loss in nats, any other score x 100."""
+    return f"{value:.3f}" if name == LOSS else f"{100 * value:.1f}"
+
+
+def difference_tables(found: dict[str, Any], base: str) -> list[Block]:
+    """A row a score and arm: the difference and how sure it is."""
+    rows = []
+    for arm, each in found["differences"].items():
+        for name, one in each.items():
+            scale, digits = (1, 3) if name == LOSS else (100, 1)
+            reach = "" if one["low"] is None else " to ".join(f"{scale * one[e]:+.{digits}f}" for e in ("low", "high"))
+            effect = "" if one["effect"] is None else f"{one['effect']:.1f}"
+            p = "" if one["corrected_p"] is None else f"{one['corrected_p']:.3f}"
+            mean = f"{scale * one['mean']:+.{digits}f}"
+            rows.append([arm, name, mean, reach, effect, p, one["test"], one["words"]])
+    head = ["arm", "score", f"minus {base}", "95 % interval", "effect size d", "corrected p", "test", "in words"]
+    return [Table(head, rows)] if rows else []
+
+
+def how_sure(results: dict[str, Any]) -> str:
+    """What the numbers of seeds and of comparisons allow."""
+    from sctd.compare.statistics import smallest_p
+
+    seeds = len(results["plan"]["seeds"])
+    return (
+        f"Arms are paired by their {seeds} seed{'s' if seeds > 1 else ''}. Tested, and fixed before the runs: "
+        f"{', '.join(results['tested'])}; {results['comparisons']} comparisons, p corrected by Holm's method. With so "
+        f"many seeds exact sign flips can reach p = {smallest_p(seeds):.3g} at the least; where that is not enough, "
+        "Student's paired t decides. Intervals: bootstrap over seeds and, where single results are known, examples."
+    )
+
+
+def quality_table(results: dict[str, Any]) -> Table:
+    """The share of the first arm's time that an arm needs for the first arm's loss."""
+    base = results["plan"]["arms"][0]
+    rows = []
+    for arm, each in results["time_to_quality"].items():
+        by_seed = ", ".join("outside" if share is None else f"{share:.2f}" for share in each["by_seed"].values())
+        mean = "" if each["mean"] is None else f"{each['mean']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
+        rows.append([arm, mean, by_seed])
+    return Table(["arm", f"share of {base}'s time (all seeds)", "by seed"], rows)
+
+
+def _layers(results: dict[str, Any], last: dict[str, Any]) -> list[Block]:
+    from sctd.compare import figures
+
+    blocks: list[Block] = []
+    names = {name for one in results["runs"].values() for name, score in one["scores"].items() if "layers" in score}
+    for name in sorted(names):
+        arms = {}
+        for arm, each in last.items():
+            found = [
+                one["scores"][name]["layers"]
+                for one in results["runs"].values()
+                if one["arm"] == arm and one["steps"] == each["steps"]
+            ]
+            arms[arm] = [statistics.fmean(layer) for layer in zip(*found, strict=True)]
+        blocks.append(figures.by_layer(name, arms))
+    return [Heading("Probes by layer"), *blocks] if blocks else []
+
+
+def _made(results: dict[str, Any], environment: dict[str, Any]) -> str:
+    lines = [environment["command"], ""]
+    lines += [f"{name}: {environment[name]}" for name in ("started", "device", "cpu", "cores", "threads", "sctd")]
+    lines += [f"{name}: {version}" for name, version in environment["packages"].items()]
+    lines.append(f"data: manifest {results['asked']['data']}")
+    lines.append(f"seeds: {', '.join(map(str, results['plan']['seeds']))}")
+    return "\n".join(lines)

@@ -1,0 +1,209 @@
+"""A comparison from its arms to its page."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+
+import pytest
+
+from helpers import make_prepared
+from sctd.compare.blocks import Code, Figure, Heading, Paragraph, Table, to_html, to_markdown
+from sctd.compare.compare import compare
+from sctd.compare.quality import share_of_time
+from sctd.compare.step_times import kinds_of, seconds_a_step
+from sctd.errors import UserError
+from sctd.train.checkpoint import list_checkpoints
+from small_runs import SMALL, config
+
+ARMS = ["dense", "sctd@interval=5"]
+STEPS = {"schedule.steps": 20, "eval.every": 10, "checkpoint.every": 5}
+TOY = {f"{key.replace('.', '__')}": value for key, value in STEPS.items()}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_prepared(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data):
+    """(folder, results) of a comparison at equal steps that nothing disturbed."""
+    out = tmp_path_factory.mktemp("compared") / "whole"
+    return out, compare(str(data), ARMS, str(out), config(**TOY), [1, 2], "steps")
+
+
+def without_time(value):
+    """A result without what a clock decides."""
+    if isinstance(value, dict):
+        return {name: without_time(each) for name, each in value.items() if name != "seconds"}
+    return [without_time(each) for each in value] if isinstance(value, list) else value
+
+
+def test_every_arm_and_seed_is_pretrained_and_the_differences_are_of_the_runs(whole):
+    out, results = whole
+    assert len(results["runs"]) == 4
+    for folder, run in results["runs"].items():
+        lines = [json.loads(line) for line in (out / folder / "metrics.jsonl").read_text().splitlines()]
+        assert lines[-1]["step"] == run["steps"] == 20
+        assert run["scores"]["held-out loss"]["value"] == lines[-1]["eval_loss"]
+        assert (out / folder / "model" / "config.json").exists()
+    found = results["views"]["steps"]
+    mine, theirs = (found["arms"][arm]["scores"]["held-out loss"]["by_seed"] for arm in (ARMS[1], ARMS[0]))
+    difference = found["differences"][ARMS[1]]["held-out loss"]
+    assert difference["mean"] == pytest.approx(sum(mine[s] - theirs[s] for s in ("1", "2")) / 2)
+    assert (difference["seeds"], difference["test"], difference["smallest_p"]) == (2, "paired t", 0.5)
+    assert found["arms"]["dense"]["drift"] is None
+    assert set(found["arms"]["sctd@interval=5"]["drift"]) == {"cosine", "kl_cls", "cka"}
+    assert json.loads((out / "results.json").read_text()) == results
+
+
+def test_a_comparison_that_is_killed_and_begun_again_ends_with_the_same_table(tmp_path, data, whole):
+    out = tmp_path / "stopped"
+    command = [sys.executable, "-m", "sctd", "compare", "--data", str(data), "--out", str(out), "--equal", "steps"]
+    command += ["--arms", *ARMS, "--seeds", "1", "2"]
+    for key, value in {**SMALL, **STEPS}.items():
+        command += [f"--{key}", str(value).lower()]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    second = out / "runs" / ARMS[1] / "steps-20" / "seed-1"
+    deadline = time.time() + 120
+    while not (second.is_dir() and list_checkpoints(second)) and time.time() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=60)
+    assert not (out / "results.json").exists()
+    results = compare(str(data), ARMS, str(out), config(**TOY), [1, 2], "steps")
+    assert without_time(results["views"]) == without_time(whole[1]["views"])
+
+
+def test_at_equal_time_the_faster_arm_gets_more_steps(tmp_path, data, monkeypatch):
+    monkeypatch.setattr(
+        "sctd.compare.step_times.measure_step_times",
+        lambda settings, *rest: {name: {"dense": 0.4, "drop": 0.2}[name] for name, _ in settings},
+    )
+    results = compare(str(data), ["dense", "drop"], str(tmp_path / "out"), config(**TOY), [1], budgets=[0.5, 1.0])
+    assert results["plan"]["steps"] == {
+        "steps": {"dense": [20], "drop": [20]},
+        "time": {"dense": [10, 20], "drop": [20, 40]},
+    }
+    assert len(results["runs"]) == 4  # dense's 20 steps, and drop's, are in both views
+    assert results["views"]["time"]["differences"]["drop"]["held-out loss"]["words"] == (
+        "one seed: nothing shown of another"
+    )
+    assert set(results["time_to_quality"]) == {"dense", "drop"}
+    assert results["time_to_quality"]["dense"]["by_seed"]["1"] == pytest.approx(1.0)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Time to quality" in page
+    assert "400.0" in page  # ms a step
+
+
+def test_step_times_of_arms_are_of_their_own_kinds_of_step():
+    sctd = {"method": "sctd", "consistency.interval": 10}
+    assert kinds_of(sctd) == ("plain", "consistency")
+    assert kinds_of(sctd | {"consistency.interval": 1}) == ("consistency",)
+    assert kinds_of(sctd | {"consistency.interval": None}) == kinds_of(sctd | {"method": "drop"}) == ("plain",)
+    assert seconds_a_step({"plain": [1.0, 2.0], "consistency": [3.0, 4.0]}, 10) == pytest.approx([1.2, 2.2])
+    assert seconds_a_step({"plain": [1.0]}, None) == [1.0]
+
+
+def test_step_times_are_measured_with_all_arms_taking_turns(tmp_path, data):
+    from sctd.compare.arms import parse_arm
+    from sctd.compare.plan import arm_settings
+    from sctd.compare.step_times import measure_step_times
+
+    arms = [(name, arm_settings(config(**TOY), parse_arm(name))) for name in ("dense", "sctd@interval=2")]
+    heard = []
+    seconds = measure_step_times(arms, data, 2, heard.append, on_gpu=False)
+    assert list(seconds) == ["dense", "sctd@interval=2"]
+    assert all(value > 0 for value in seconds.values())
+    assert heard[:2] == ["warming up arm 0", "warming up arm 1"]
+
+
+def test_time_to_quality_by_hand():
+    # the loss falls by 1 for each doubling of the time: 0.5 of a doubling before 4 s
+    assert share_of_time(2.5, 8.0, [2.0, 4.0, 8.0], [4.0, 3.0, 2.0]) == pytest.approx(4 * 2**0.5 / 8)
+    assert share_of_time(5.0, 8.0, [2.0, 4.0], [4.0, 3.0]) is None  # reached before the shortest run
+    assert share_of_time(1.0, 8.0, [2.0, 4.0], [4.0, 3.0]) is None  # by none
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seeds": [1, 1]}, "--seeds names a seed twice"),
+        ({"budgets": [0.5]}, "--budgets must hold 1"),
+        ({"budgets": [0.5, 1.0], "equal": "steps"}, "needs --equal time or both"),
+        ({"scores": ["blimp"]}, "--scores blimp needs --scores-data"),
+        ({"scores": ["glue"]}, "--scores: there is no 'glue'"),
+        ({"arms": ["dense"]}, "two arms or more"),
+        ({"arms": ["dense", "drop@num_layers=5"]}, '"drop@num_layers=5": .*even number of layers'),
+        ({"rounds": 1}, "--rounds is 1"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_written(tmp_path, data, changes, said):
+    given = {"arms": ["dense", "drop"], "out": str(tmp_path / "out"), "config": config(**TOY), **changes}
+    with pytest.raises(UserError, match=said):
+        compare(str(data), **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_comparison_in_the_same_folder_is_refused(data, whole):
+    with pytest.raises(UserError, match="holds a comparison of other seeds: give another --out"):
+        compare(str(data), ARMS, str(whole[0]), config(**TOY), [1, 2, 3], "steps")
+
+
+class Cells(HTMLParser):
+    """The text of every table cell."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells, self.inside = [], False
+
+    def handle_starttag(self, tag, attrs):
+        if tag in ("td", "th"):
+            self.inside = True
+            self.cells.append("")
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.inside = False
+
+    def handle_data(self, data):
+        if self.inside:
+            self.cells[-1] += data
+
+
+def test_the_numbers_of_the_page_are_those_of_the_results(whole):
+    out, results = whole
+    cells = Cells()
+    cells.feed((out / "report.html").read_text())
+    for arm, each in results["views"]["steps"]["arms"].items():
+        place = cells.cells.index(arm)
+        assert cells.cells[place + 1] == f"{each['steps']:,}"
+        assert cells.cells[place + 4] == f"{each['scores']['held-out loss']['mean']:.3f}"
+        assert f"| {each['scores']['held-out loss']['mean']:.3f} |" in (out / "report.md").read_text()
+
+
+def test_the_page_needs_no_network_and_runs_no_script(whole):
+    page = (whole[0] / "report.html").read_text()
+    assert "<script" not in page
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    for name in re.findall(r"\]\((.*\.svg)\)", (whole[0] / "report.md").read_text()):
+        assert (whole[0] / name).exists()
+
+
+HOSTILE = '<script>alert(1)</script> | $x_1$ "quoted" `code` [a](b)'
+
+
+def test_hostile_text_shows_as_text():
+    figure = Figure("f", "<?xml?><svg></svg>", HOSTILE, [["a", HOSTILE]])
+    blocks = [Heading(HOSTILE), Paragraph(HOSTILE), Code(HOSTILE), Table([HOSTILE], [[HOSTILE]]), figure]
+    page = to_html(HOSTILE, blocks)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 9
+    text = to_markdown(HOSTILE, [blocks[0], blocks[1], blocks[3]])
+    assert "<script" not in text.replace("\\<script", "")
+    assert "\\|" in text
+    assert "\\[a\\](b)" in text
