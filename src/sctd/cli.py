@@ -47,6 +47,7 @@ VERBS = {
         "sctd.tokens.prepare:prepare", "text to a data folder: tokenizer and packed sequences", stopped=KEPT
     ),
     "pretrain": Verb("sctd.pretrain:pretrain", "a data folder to a model", bare={"resume": "auto"}),
+    "watch": Verb("sctd.watch:watch", "running and finished runs at a glance", ("runs",), bare={"once": "true"}),
     "export": Verb("sctd.hf.export:export", "a run to a Hugging Face folder", ("run",)),
     "fill": Verb("sctd.hf.fill:fill", "what a model puts in the place of [MASK]", ("model", "text")),
     "evaluate": Verb(
