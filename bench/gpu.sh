@@ -12,7 +12,7 @@ failed=0
 run() {
     name=$1 && shift
     timeout 230 sctd bench "$@" --device cuda --compile true --optimizer.name adamw --vocab-size 30522 \
-        --against hf hf-compiled --rounds 20 --json "$out/$name.json" || failed=1
+        --against hf hf-compiled --rounds 10 --json "$out/$name.json" || failed=1
 }
 run small-128 --config small --batch.size 256 --seq-len 128
 run base-512 --config base --batch.size 32 --seq-len 512

@@ -67,8 +67,8 @@ def test_on_a_gpu_a_turn_has_several_steps_and_all_arms_warm_up_at_once(tmp_path
 
     monkeypatch.setattr(Worker, "step", listen)
     times, rest = measure(jobs, 2, lambda note: None, on_gpu=True)
-    turns = [("hf", "hf", 5), ("dense", "dense", 5), ("sctd", "drop", 5), ("sctd", "consistency", 5)]
-    turns.append(("matmul", "matmul", 5))
+    turns = [("hf", "hf", 20), ("dense", "dense", 20), ("sctd", "drop", 20), ("sctd", "consistency", 20)]
+    turns.append(("matmul", "matmul", 20))
     assert [each for each in asked if each[2] > 1] == 2 * turns
     assert {arm: {kind: len(found) for kind, found in kinds.items()} for arm, kinds in times.items()} == {
         "hf": {"hf": 2},

@@ -73,7 +73,7 @@ def test_a_comparison_that_is_killed_and_begun_again_ends_with_the_same_table(tm
     while not (second.is_dir() and list_checkpoints(second)) and time.time() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=60)
+    assert process.wait(timeout=60) == 130
     assert not (out / "results.json").exists()
     results = compare(str(data), ARMS, str(out), config(**TOY), [1, 2], "steps")
     assert without_time(results["views"]) == without_time(whole[1]["views"])
@@ -122,31 +122,92 @@ def test_step_times_are_measured_with_all_arms_taking_turns(tmp_path, data):
     assert heard[:2] == ["warming up arm 0", "warming up arm 1"]
 
 
+def test_an_arm_of_its_own_length_is_said_to_be_equal_in_nothing():
+    from sctd.compare.arms import parse_arms
+    from sctd.compare.plan import count_steps
+
+    arms = parse_arms(["dense@steps=2000", "drop", "sctd@steps=500"])
+    steps = count_steps(arms, 3000, [0.5, 1.0], ["steps", "time"], {arm.name: 1 + (arm is arms[0]) for arm in arms})
+    assert steps["steps"] == {"dense@steps=2000": [2000], "drop": [2000], "sctd@steps=500": [500]}
+    assert steps["time"] == {"dense@steps=2000": [1000, 2000], "drop": [2000, 4000], "sctd@steps=500": [500]}
+
+
+def found(losses, seconds=1.0):
+    """What a run scored, by hand."""
+    about = {"seconds": seconds, "tokens": 1, "curve": []}
+    return {"scores": {"held-out loss": {"value": losses}}, "about": about}
+
+
+def test_time_to_quality_has_a_mean_only_where_every_seed_reaches_the_loss():
+    from sctd.compare.plan import Plan, Run
+    from sctd.compare.results import collect
+
+    steps = {"time": {"dense": [1, 2], "drop": [2, 4]}}
+    plan = Plan(["dense", "drop"], [1, 2, 3], [0.5, 1.0], {"dense": 1.0, "drop": 0.5}, steps, "fp32", [])
+    losses = {("dense", 1): 4.0, ("dense", 2): 3.0, ("drop", 2): 3.5, ("drop", 4): 2.5}
+    runs = [Run(arm, f"{arm} {n} {seed}", n, seed, {}) for (arm, n) in losses for seed in (1, 2, 3)]
+    scored = {run.folder: found(losses[run.arm, run.steps]) for run in runs}
+    shares = collect(plan, runs, scored)["time_to_quality"]
+    # half of the way from 1 s to 2 s in logarithms, of dense's 2 s
+    assert shares["drop"]["by_seed"] == dict.fromkeys("123", pytest.approx(2**0.5 / 2))
+    assert shares["drop"]["low"] <= shares["drop"]["mean"] <= shares["drop"]["high"]
+    scored["drop 4 2"] = found(3.2)
+    scored["drop 2 3"] = found(2.9)
+    shares = collect(plan, runs, scored)["time_to_quality"]
+    assert shares["drop"]["by_seed"] == {"1": pytest.approx(2**0.5 / 2), "2": "not reached", "3": "sooner"}
+    assert shares["drop"]["mean"] is None
+
+
 def test_time_to_quality_by_hand():
     # the loss falls by 1 for each doubling of the time: 0.5 of a doubling before 4 s
     assert share_of_time(2.5, 8.0, [2.0, 4.0, 8.0], [4.0, 3.0, 2.0]) == pytest.approx(4 * 2**0.5 / 8)
-    assert share_of_time(5.0, 8.0, [2.0, 4.0], [4.0, 3.0]) is None  # reached before the shortest run
-    assert share_of_time(1.0, 8.0, [2.0, 4.0], [4.0, 3.0]) is None  # by none
+    assert share_of_time(5.0, 8.0, [2.0, 4.0], [4.0, 3.0]) == "sooner"
+    assert share_of_time(1.0, 8.0, [2.0, 4.0], [4.0, 3.0]) == "not reached"
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"arms": ["dense", "dense@method=dense"]}, "are the same settings"),
+        ({"arms": ["drop", "drop@keep_ratio=0.5"]}, "are the same settings"),
+        ({"arms": ["dense", "drop@minutes=5"]}, "sets minutes: .* @steps=N"),
         ({"seeds": [1, 1]}, "--seeds names a seed twice"),
         ({"budgets": [0.5]}, "--budgets must hold 1"),
         ({"budgets": [0.5, 1.0], "equal": "steps"}, "needs --equal time or both"),
         ({"scores": ["blimp"]}, "--scores blimp needs --scores-data"),
         ({"scores": ["glue"]}, "--scores: there is no 'glue'"),
+        ({"scores": ["task:colla"], "scores_data": "HERE"}, "colla"),
+        ({"scores": ["probe:pst"], "scores_data": "HERE"}, "pst"),
         ({"arms": ["dense"]}, "two arms or more"),
         ({"arms": ["dense", "drop@num_layers=5"]}, '"drop@num_layers=5": .*even number of layers'),
         ({"rounds": 1}, "--rounds is 1"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_written(tmp_path, data, changes, said):
+    from test_docs import put_scores
+
+    if "scores_data" in changes:
+        put_scores(tmp_path)
+        changes = changes | {"scores_data": str(tmp_path / "my-scores")}
     given = {"arms": ["dense", "drop"], "out": str(tmp_path / "out"), "config": config(**TOY), **changes}
     with pytest.raises(UserError, match=said):
         compare(str(data), **given)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_score_that_is_asked_for_after_the_runs_is_not_tested(data, tmp_path, whole):
+    import shutil
+
+    from test_docs import put_scores
+
+    put_scores(tmp_path)
+    shutil.copytree(whole[0], tmp_path / "out")
+    given = (str(data), ARMS, str(tmp_path / "out"), config(**TOY), [1, 2], "steps")
+    results = compare(*given, scores=["blimp"], scores_data=str(tmp_path / "my-scores"))
+    assert results["tested"] == ["held-out loss"]
+    difference = results["views"]["steps"]["differences"][ARMS[1]]["BLiMP"]
+    assert (difference["words"], difference["test"], difference["p"]) == ("not tested", "none", None)
+    assert results["comparisons"] == 1
 
 
 def test_another_comparison_in_the_same_folder_is_refused(data, whole):

@@ -22,6 +22,7 @@ def test_a_method_or_a_keep_rule_with_overrides(text, settings):
 
 
 def test_a_recipe_is_an_arm_too():
+    assert "schedule.steps" not in parse_arm("mini").settings  # its own length is not the comparison's
     arm = parse_arm("paper/hou-base@steps=10")
     assert arm.settings["method"] == "drop"
     assert arm.settings["schedule.steps"] == 10

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sctd.compare.statistics import bootstrap, compare_scores, decide, holm, in_words, sign_flips, smallest_p
+from sctd.compare.statistics import compare_scores, decide, holm, in_words, interval, sign_flips, smallest_p
 
 
 def test_sign_flips_by_hand():
@@ -30,7 +30,7 @@ def test_a_paired_difference_by_hand():
     assert found.effect == pytest.approx(2.0 / 1.0)
     assert found.test == "paired t"  # three seeds cannot reach 0.05 by sign flips
     assert found.p == pytest.approx(0.0742, abs=1e-3)  # t = 2 / (1 / sqrt 3) = 3.46 with 2 degrees of freedom
-    assert 1.0 <= found.low <= found.mean <= found.high <= 3.0
+    assert (found.low, found.high) == pytest.approx((2 - 2.484, 2 + 2.484), abs=1e-3)  # the same t, turned round
 
 
 def test_one_seed_shows_nothing_of_another():
@@ -41,15 +41,28 @@ def test_one_seed_shows_nothing_of_another():
     assert in_words(decide([found])[0]) == "one seed: nothing shown of another"
 
 
-def test_examples_widen_the_interval():
-    rng = np.random.default_rng(3)
-    shared = rng.normal(0.5, 2.0, size=40)  # differences that the examples carry, alike in every seed
-    matrix = np.tile(shared, (4, 1)) + rng.normal(0, 0.01, size=(4, 40))
-    both = bootstrap(matrix)
-    seeds_alone = bootstrap(matrix.mean(axis=1, keepdims=True))
-    assert both[1] - both[0] > 20 * (seeds_alone[1] - seeds_alone[0])
-    # the spread of a mean of 40 with this standard deviation
-    assert both[1] - both[0] == pytest.approx(2 * 1.96 * shared.std() / np.sqrt(40), rel=0.15)
+def test_the_interval_by_hand():
+    # three seeds, scores alone: mean 2, standard error 1 / sqrt 3, t of 2 degrees of freedom 4.303
+    assert interval(np.array([[1.0], [2.0], [3.0]])) == pytest.approx(
+        (2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), abs=1e-3
+    )
+    # one seed, four examples: mean 0.25, standard error 0.5 / 2, t of 3 degrees of freedom 3.182
+    assert interval(np.array([[1.0, 0.0, 0.0, 0.0]])) == pytest.approx((0.25 - 0.7956, 0.25 + 0.7956), abs=1e-3)
+    assert interval(np.array([[1.0]])) == (None, None)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 6])
+@pytest.mark.parametrize("examples", [1, 30])
+def test_the_interval_covers_the_truth_in_at_least_95_of_100_cases(seeds, examples):
+    rng = np.random.default_rng(100 * seeds + examples)
+    covered = []
+    for _ in range(500):
+        matrix = 0.3 + rng.normal(size=(seeds, 1)) + rng.normal(size=(seeds, examples))
+        if examples > 1:
+            matrix = matrix + 3 * rng.normal(size=(1, examples))  # examples that are alike in every seed
+        low, high = interval(matrix)
+        covered.append(low <= 0.3 <= high)
+    assert np.mean(covered) > 0.92  # three standard errors of 500 draws below 0.95
 
 
 @pytest.mark.parametrize(("seeds", "test"), [(3, "paired t"), (6, "sign flips")])
@@ -80,8 +93,7 @@ def test_a_planted_difference_is_found_and_named():
     base = dict(enumerate(rng.normal(3.5, 0.01, size=6)))
     lower = {seed: value - 0.05 + rng.normal(0, 0.01) for seed, value in base.items()}
     same = {seed: value + rng.normal(0, 0.01) for seed, value in base.items()}
-    worse, alike = decide([compare_scores(lower, base), compare_scores(same, base)])
-    assert worse.significant is (worse.corrected_p <= 0.05)
+    _, alike = decide([compare_scores(lower, base), compare_scores(same, base)])
     [alone] = decide([compare_scores(lower, base)])
     assert alone.significant
     assert alone.test == "sign flips"
@@ -91,6 +103,11 @@ def test_a_planted_difference_is_found_and_named():
     assert in_words(alike) == "no difference shown"
 
 
-def test_the_same_scores_are_no_difference():
-    [found] = decide([compare_scores({1: 2.0, 2: 3.0}, {1: 2.0, 2: 3.0})])
-    assert (found.mean, found.p, found.significant) == (0.0, 1.0, False)
+def test_without_scatter_there_is_no_test():
+    [same] = decide([compare_scores({1: 2.0, 2: 3.0}, {1: 2.0, 2: 3.0})])
+    assert (same.mean, same.p, in_words(same)) == (0.0, None, "no difference")
+    # one percentage point in every seed; in floating point the three differences are not quite alike
+    arm, base = {1: 0.62, 2: 0.57, 3: 0.70}, {1: 0.61, 2: 0.56, 3: 0.69}
+    [alike] = decide([compare_scores(arm, base)])
+    assert (alike.p, alike.effect, alike.significant) == (None, None, False)
+    assert in_words(alike) == "alike in every seed: not testable"

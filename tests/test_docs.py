@@ -161,6 +161,7 @@ def test_the_python_of_the_docs_runs(place):
 def test_every_page_that_is_linked_exists():
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert "@@" not in page.read_text(encoding="utf-8"), f"{page.name} has a gap"
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links {target}"
 

@@ -36,7 +36,7 @@ def bench(
         arms: some of dense, drop and sctd; null: all three.
         against: some of hf (transformers' BertForMaskedLM under its Trainer), hf-eager, hf-compiled and
             hf-eager-compiled, or none; null: hf. The table compares with the first and with the fastest.
-        rounds: turns of each arm: a step of each of its kinds, on a GPU five.
+        rounds: turns of each arm: a step of each of its kinds, on a GPU twenty.
         minutes: also say how many steps this time gives each arm, for runs of equal time.
         vocab_size: of made-up tokens.
         seq_len: of made-up tokens.

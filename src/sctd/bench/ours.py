@@ -11,6 +11,7 @@ from sctd.batches.loader import TrainingBatches
 from sctd.bench.arms import LR, MANY_STEPS
 from sctd.bench.worker import Commands, Job
 from sctd.config import PretrainConfig, resolve_shape
+from sctd.hf.load import model_folder
 from sctd.tokens.prepared import load_prepared
 from sctd.train.device import AUTOCAST_TYPES, choose_device, choose_precision, synchronise
 from sctd.train.memory import keep_freed_memory
@@ -27,7 +28,8 @@ def ours(job: Job, config: PretrainConfig, commands: Commands) -> None:
         keep_freed_memory()
     precision = choose_precision(config.precision, device)[0]
     vocabulary = read_vocabulary(data)
-    objective = build_objective(config, data, vocabulary, device).train()
+    start = None if config.init_from is None else model_folder(config.init_from)
+    objective = build_objective(config, data, vocabulary, device, start).train()
     optimizers = build_optimizers(objective.model, config.optimizer, peak_lr(config.optimizer, False))
     stepper = Stepper(
         objective,

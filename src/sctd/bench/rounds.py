@@ -16,7 +16,9 @@ from sctd.errors import UserError
 
 WARM_UP = 3  # steps of each kind before the clock: compilation, first pages, first looks at the data
 IN_PARTS = 5  # steps of each kind after the rounds, timed part by part
-GPU_STEPS = 5  # in a turn on a GPU, which works on one while the processor prepares the next, as in training
+# In a turn on a GPU, which works on one while the processor prepares the next, as in training; more than the eight
+# batches that a peer's loader makes ahead while it waits for its turn.
+GPU_STEPS = 20
 
 
 class Worker:

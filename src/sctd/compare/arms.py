@@ -37,7 +37,7 @@ def parse_arm(text: str) -> Arm:
     """An arm from its name and overrides, `NAME@key=value@key=value`.
 
     NAME is a method, a keep rule, or a recipe; a key is a setting's dotted name, or its last part where that is the
-    only one of its kind.
+    only one of its kind. A recipe's own length is left out: `@steps=N` gives an arm one of its own.
 
     Raises:
         UserError: no such name or key, or a value of the wrong type.
@@ -49,6 +49,8 @@ def parse_arm(text: str) -> Arm:
         if not equals:
             raise UserError(f'--arms: "{text}" has "{override}" without a value: write it as {key or "key"}=value.')
         settings[_full(key, text)] = parse_yaml(value, f"--arms: {text}")
+    if "schedule.minutes" in settings:
+        raise UserError(f'--arms: "{text}" sets minutes: give an arm of its own length a number of steps, @steps=N.')
     if "seed" in settings:
         raise UserError(f'--arms: "{text}" sets the seed: give seeds by --seeds, to all arms alike.')
     try:
@@ -57,15 +59,16 @@ def parse_arm(text: str) -> Arm:
         raise UserError(f'--arms: "{text}": {error}') from None
 
 
-def parse_arms(texts: list[str]) -> list[Arm]:
-    """All arms, each once; the first is what the others are compared with."""
+def parse_arms(texts: list[str], common: Mapping[str, Any] | None = None) -> list[Arm]:
+    """All arms, each once; the first is what the others are compared with. `common` are the settings below them."""
     if len(texts) < 2:
         raise UserError("--arms: give two arms or more, the first being what the others are compared with.")
     arms = [parse_arm(text) for text in texts]
+    whole = [{**(common or {}), **arm.settings} for arm in arms]
     for number, arm in enumerate(arms):
-        for other in arms[:number]:
-            if arm.settings == other.settings:
-                raise UserError(f'--arms: "{other.name}" and "{arm.name}" are the same settings; leave one out.')
+        for other in range(number):
+            if whole[number] == whole[other]:
+                raise UserError(f'--arms: "{arms[other].name}" and "{arm.name}" are the same settings; leave one out.')
     return arms
 
 
@@ -78,7 +81,8 @@ def _base(name: str, text: str) -> dict[str, Any]:
     if name not in known and not name.endswith((".yaml", ".yml")):
         way_out = did_you_mean(name, known, f"there are {', '.join([*METHODS, *RULES])}, recipes, and files of them")
         raise UserError(f'--arms: "{text}": there is no "{name}"; {way_out}')
-    return dict(load_recipe(name))
+    length = ("schedule.steps", "schedule.minutes")
+    return {key: value for key, value in load_recipe(name).items() if key not in length}
 
 
 def _full(key: str, text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sctd.config import PretrainConfig
 from sctd.errors import UserError
@@ -11,6 +11,7 @@ from sctd.errors import UserError
 if TYPE_CHECKING:
     from sctd.compare.arms import Arm
     from sctd.compare.plan import Plan, Run
+    from sctd.compare.scoring import Precision
 
 PLAN = "plan.json"
 
@@ -44,7 +45,8 @@ def compare(
         equal: `steps`, `time`, or `both`.
         budgets: for the time to quality, lengths of the equal-time runs as multiples of the first arm's, 1 among them,
             such as 0.5 0.75 1; null: 1 alone.
-        scores: beside held-out loss and drift: `blimp`, `probe` (all) or `probe:NAME`, `task:NAME` (quick); null: none.
+        scores: beside held-out loss and drift: `blimp`, `probe` (all) or `probe:NAME`, `task:NAME` (quick, fine-tuned
+            with seed 1); null: none. What is asked for later than with the first command is shown, but not tested.
         scores_data: folder that holds blimp, probing or tasks, as far as they are wanted.
         rounds: turns of each arm in measuring step times.
 
@@ -58,17 +60,19 @@ def compare(
     seeds, budgets, scores = seeds or [1, 2, 3], budgets or [1.0], scores or []
     _check(config, seeds, budgets, equal, rounds)
 
+    from dataclasses import asdict
+
     from sctd.compare.arms import parse_arms
+    from sctd.compare.plan import dotted
     from sctd.compare.scoring import check_scores
     from sctd.scores.extras import check_installed
 
-    chosen = parse_arms(arms)
-    check_scores(scores, scores_data)
+    chosen = parse_arms(arms, dotted(asdict(config)))
     check_installed("scipy", *(["sklearn", "accelerate"] if scores else []), extra="evaluate")
     check_installed("matplotlib", extra="bench")
+    check_scores(scores, scores_data)
 
     import json
-    from dataclasses import asdict
 
     from sctd.compare.pretraining import pretrain_all
     from sctd.compare.report import write_report
@@ -77,6 +81,8 @@ def compare(
     from sctd.console import say
     from sctd.files import write_json
     from sctd.tokens.prepared import load_prepared
+    from sctd.train.device import choose_device
+    from sctd.train.environment import environment
     from sctd.train.trainer import data_fingerprint
 
     prepared = load_prepared(data)
@@ -90,25 +96,22 @@ def compare(
         "equal": equal,
     }
     asked = json.loads(json.dumps(asked))  # as it is read back
-    plan, runs = _plan(folder, asked, config, chosen, prepared.path, rounds)
+    plan, runs = _plan(folder, asked, config, chosen, prepared.path, rounds, scores)
     say(f"{len(runs)} runs: {', '.join(plan.arms)}, seeds {', '.join(map(str, seeds))}.")
     pretrain_all(folder, runs, str(prepared.path))
     found: dict[str, Any] = {}
-    task_names: list[str] = []
     for number, run in enumerate(runs, start=1):
         if scores:
             say(f"Scoring {number} of {len(runs)}: {run.arm}, {run.steps:,} steps, seed {run.seed}.")
         loss, about = held_out(folder / run.folder)
         where = folder / "scores" / Path(run.folder).relative_to("runs")
-        more = score_run(
-            folder / run.folder, where, scores, None if scores_data is None else Path(scores_data), run.seed
-        )
+        places = None if scores_data is None else Path(scores_data)
+        more = score_run(folder / run.folder, where, scores, places, cast("Precision", run.settings["precision"]))
         found[run.folder] = {"scores": loss | more, "about": about}
-        task_names = [name for name in more if name != "BLiMP" and not name.startswith("probe")]
-    results = collect(plan, runs, found, task_names)
-    results["asked"] = asked
+    results = collect(plan, runs, found)
+    results |= {"asked": asked, "environment": environment(choose_device(config.device))}
     write_json(folder / "results.json", results)
-    write_report(folder, results, runs)
+    write_report(folder, results)
     say(f"Written: {folder / 'results.json'}, {folder / 'report.md'} and {folder / 'report.html'}.")
     return results
 
@@ -131,16 +134,21 @@ def _check(config: PretrainConfig, seeds: list[int], budgets: list[float], equal
 
 
 def _plan(
-    folder: Path, asked: dict[str, Any], config: PretrainConfig, arms: list[Arm], data: Path, rounds: int
+    folder: Path,
+    asked: dict[str, Any],
+    config: PretrainConfig,
+    arms: list[Arm],
+    data: Path,
+    rounds: int,
+    scores: list[str],
 ) -> tuple[Plan, list[Run]]:
     """The plan that OUT holds, or a new one, for which step times are measured."""
-    from sctd.compare.plan import VIEWS, Plan, arm_settings, make_plan, make_runs
+    from sctd.compare.plan import VIEWS, Plan, arm_settings, count_steps, make_runs
     from sctd.compare.step_times import measure_step_times
     from sctd.console import progress_bar
     from sctd.files import disk_errors, write_json
     from sctd.scores.kept import read_object
-    from sctd.train.device import choose_device
-    from sctd.train.environment import environment
+    from sctd.train.device import choose_device, choose_precision
 
     assert config.schedule.steps is not None
     path = folder / PLAN
@@ -154,20 +162,32 @@ def _plan(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and holds no comparison: give another --out.")
     views = VIEWS if asked["equal"] == "both" else (asked["equal"],)
-    make_runs(make_plan(arms, config.schedule.steps, asked["seeds"], [1.0], ["steps"], {}), config, arms)  # checks all
     device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)[0]
+
+    def plan_of(wanted: tuple[str, ...], seconds: dict[str, float]) -> Plan:
+        steps = count_steps(arms, config.schedule.steps or 0, asked["budgets"], wanted, seconds)
+        names = [arm.name for arm in arms]
+        return Plan(names, asked["seeds"], asked["budgets"], seconds, steps, precision, scores)
+
+    make_runs(plan_of(("steps",), {}), config, arms)  # all settings are checked before anything is measured
     seconds: dict[str, float] = {}
     if "time" in views:
         with progress_bar() as bar:
-            line = bar.add_task("step times", total=(len(arms)) * (rounds + 2), note="")
+            line = bar.add_task("step times", total=len(arms) * (rounds + 2), note="")
 
             def advance(note: str) -> None:
                 bar.update(line, advance=1, note=note)
 
-            each = [(arm.name, arm_settings(config, arm)) for arm in arms]
+            each = [(arm.name, {"precision": precision, **_known(arm_settings(config, arm))}) for arm in arms]
             seconds = measure_step_times(each, data, rounds, advance, device.type != "cpu")
-    plan = make_plan(arms, config.schedule.steps, asked["seeds"], asked["budgets"], views, seconds)
+    plan = plan_of(views, seconds)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"asked": asked, "plan": vars(plan), "environment": environment(device)})
+    write_json(path, {"asked": asked, "plan": vars(plan)})
     return plan, make_runs(plan, config, arms)
+
+
+def _known(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings without a precision that is still to be chosen."""
+    return {key: value for key, value in settings.items() if (key, value) != ("precision", "auto")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,14 +68,15 @@ def curves(view: str, runs: dict[str, list[list[dict[str, float]]]]) -> Figure:
     return Figure(f"curves-{view}", _svg(figure), words, data)
 
 
-def drift(arms: dict[str, dict[str, list[float]]]) -> Figure:
+def drift(arms: Mapping[str, Mapping[str, Sequence[float | None]]]) -> Figure:
     """KL between the [CLS] vectors of the two passes at each layer, at the end of training."""
     figure, [panel] = _figure()
     data: list[list[object]] = [
         ["arm", "measure", *(f"layer {n}" for n in range(len(next(iter(arms.values()))["kl_cls"])))]
     ]
     for colour, (arm, measures) in zip(_cycle(), arms.items(), strict=False):
-        panel.plot(range(len(measures["kl_cls"])), measures["kl_cls"], marker="o", color=colour, label=_label(arm))
+        kl = [math.nan if each is None else each for each in measures["kl_cls"]]
+        panel.plot(range(len(kl)), kl, marker="o", color=colour, label=_label(arm))
         data += [[arm, measure, *figures] for measure, figures in measures.items()]
     panel.set(xlabel="layer", ylabel="KL of [CLS], full to dropped pass, nats")
     panel.legend(frameon=False)

@@ -44,6 +44,8 @@ class Plan:
         budgets: as multiples of the first arm's steps.
         seconds: arm -> median seconds of a step, measured with all arms taking turns; empty without the view `time`.
         steps: view -> arm -> a number of steps for each budget. The view `steps` has the budget 1 alone.
+        precision: of every run and score, so that `auto` is not decided by each process anew.
+        scores: that were asked for before the first run.
     """
 
     arms: list[str]
@@ -51,39 +53,49 @@ class Plan:
     budgets: list[float]
     seconds: dict[str, float]
     steps: dict[str, dict[str, list[int]]]
+    precision: str
+    scores: list[str]
+
+
+def dotted(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= dotted(value, f"{above}{name}.")
+        else:
+            found[above + name] = value
+    return found
 
 
 def arm_settings(config: PretrainConfig, arm: Arm) -> dict[str, Any]:
     """The common recipe with the arm's own settings in their place, by dotted name."""
-    return {**_dotted(asdict(config)), **arm.settings}
+    return {**dotted(asdict(config)), **arm.settings}
 
 
-def make_plan(
-    arms: Sequence[Arm],
-    base: int,
-    seeds: Sequence[int],
-    budgets: Sequence[float],
-    views: Sequence[str],
-    seconds: Mapping[str, float],
-) -> Plan:
-    """Numbers of steps: `base` for every arm in the view `steps`, what takes as long in the view `time`.
+def count_steps(
+    arms: Sequence[Arm], base: int, budgets: Sequence[float], views: Sequence[str], seconds: Mapping[str, float]
+) -> dict[str, dict[str, list[int]]]:
+    """Plan.steps: the first arm's for every arm in the view `steps`, what takes as long in the view `time`.
 
-    An arm that sets schedule.steps itself has these in every view, at budget 1.
+    The first arm has `base` steps, or its own. Another arm that sets schedule.steps has these in every view, at
+    budget 1, and is at equal steps or time in none.
     """
     first = arms[0]
+    base = first.settings.get("schedule.steps", base)
     steps: dict[str, dict[str, list[int]]] = {}
     for view in views:
         steps[view] = {}
         for arm in arms:
             own = arm.settings.get("schedule.steps")
-            if own is not None:
+            if own is not None and arm is not first:
                 steps[view][arm.name] = [own]
             elif view == "steps":
                 steps[view][arm.name] = [base]
             else:
                 faster = seconds[first.name] / seconds[arm.name]
                 steps[view][arm.name] = [max(1, round(budget * base * faster)) for budget in budgets]
-    return Plan([arm.name for arm in arms], list(seeds), list(budgets), dict(seconds), steps)
+    return steps
 
 
 def make_runs(plan: Plan, config: PretrainConfig, arms: Sequence[Arm]) -> list[Run]:
@@ -98,6 +110,8 @@ def make_runs(plan: Plan, config: PretrainConfig, arms: Sequence[Arm]) -> list[R
             for number in sorted({n for view in plan.steps.values() for n in view[arm.name]}):
                 settings = arm_settings(config, arm)
                 settings |= {"schedule.steps": number, "schedule.minutes": None, "seed": seed}
+                if settings["precision"] == "auto":
+                    settings["precision"] = plan.precision
                 try:
                     check(build_config(settings))
                 except UserError as error:
@@ -110,13 +124,3 @@ def make_runs(plan: Plan, config: PretrainConfig, arms: Sequence[Arm]) -> list[R
 def run_folder(arm: Arm, steps: int, seed: int) -> str:
     """Where a run lies below OUT."""
     return str(Path("runs") / arm.folder / f"steps-{steps}" / f"seed-{seed}")
-
-
-def _dotted(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            found |= _dotted(value, f"{above}{name}.")
-        else:
-            found[above + name] = value
-    return found

@@ -16,23 +16,29 @@ from sctd.recipe import build_config, to_yaml
 
 
 def _until_it_ends(command: list[str]) -> int:
-    """Exit code of a process; SIGTERM and Ctrl-C are handed on to it, and it is given the time to save itself."""
-    process = subprocess.Popen(command)
+    """Exit code of a process of its own session, which hears of Ctrl-C and SIGTERM through this one and saves itself.
+
+    Raises KeyboardInterrupt once it has ended, where it was told to stop.
+    """
+    stopped = []
+    process = subprocess.Popen(command, start_new_session=True)
 
     def hand_on(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
         process.send_signal(number)
 
     try:
-        before = signal.signal(signal.SIGTERM, hand_on)
-    except ValueError:  # not in the main thread
+        before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, which hears of signals alone
         return process.wait()
     try:
-        return process.wait()
-    except KeyboardInterrupt:  # from the terminal, which has told the process too
-        process.wait()
-        raise
+        status = process.wait()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stopped or status in (130, -signal.SIGINT, -signal.SIGTERM):
+        raise KeyboardInterrupt
+    return status
 
 
 def pretrain_all(folder: Path, runs: list[Run], data: str) -> None:
@@ -40,7 +46,7 @@ def pretrain_all(folder: Path, runs: list[Run], data: str) -> None:
 
     Raises:
         UserError: a run that fails, which has said why on standard error.
-        KeyboardInterrupt: Ctrl-C; the run under way has saved itself.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the run under way has saved itself.
     """
     for number, run in enumerate(runs, start=1):
         path = folder / run.folder
@@ -58,8 +64,6 @@ def pretrain_all(folder: Path, runs: list[Run], data: str) -> None:
             write_text(recipe, to_yaml(build_config(dict(run.settings))))
             command += ["--config", str(recipe)]
         status = _until_it_ends(command)
-        if status == 130:
-            raise KeyboardInterrupt
         if status:
             raise UserError(
                 f"The run {path} ended with exit code {status}; its reason stands above. The same command tries again."

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
+
+Share = float | Literal["sooner", "not reached"]
 
 
-def share_of_time(target: float, whole: float, seconds: Sequence[float], losses: Sequence[float]) -> float | None:
+def share_of_time(target: float, whole: float, seconds: Sequence[float], losses: Sequence[float]) -> Share:
     """Share of `whole` at which runs of growing length, each decayed to its end, reach the target loss.
 
-    Between two runs the loss is taken as linear in the logarithm of time; null where no run reaches the target, or all
-    do: outside of what was measured nothing is guessed.
+    Between two runs the loss is taken as linear in the logarithm of time. Outside of what was measured nothing is
+    guessed: `sooner` where the shortest run is better than the target, `not reached` where none is as good.
 
     Args:
         target: loss to reach.
@@ -24,4 +27,4 @@ def share_of_time(target: float, whole: float, seconds: Sequence[float], losses:
         if high >= target >= low and high > low:
             part = (high - target) / (high - low)
             return math.exp(math.log(early) + part * (math.log(late) - math.log(early))) / whole
-    return None
+    return "sooner" if losses and min(points)[1] < target else "not reached"

@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from sctd.compare.blocks import Block, Code, Figure, Heading, Paragraph, Table, to_html, to_markdown
-from sctd.compare.plan import Run
 from sctd.compare.scoring import LOSS
 from sctd.files import write_text
 
 TITLES = {"steps": "At equal steps", "time": "At equal time"}
 
 
-def write_report(folder: Path, results: dict[str, Any], runs: list[Run]) -> None:
+def write_report(folder: Path, results: dict[str, Any]) -> None:
     """Write report.md with its figures' files, and report.html."""
-    from sctd.scores.kept import read_object
-
-    environment = read_object(folder / "plan.json")["environment"]
-    blocks = page(results, runs, environment)
+    blocks = page(results, results["environment"])
     arms = results["plan"]["arms"]
     title = f"{', '.join(arms[1:])} beside {arms[0]}"
     for block in blocks:
@@ -29,7 +25,7 @@ def write_report(folder: Path, results: dict[str, Any], runs: list[Run]) -> None
     write_text(folder / "report.html", to_html(title, blocks))
 
 
-def page(results: dict[str, Any], runs: list[Run], environment: dict[str, Any]) -> list[Block]:
+def page(results: dict[str, Any], environment: dict[str, Any]) -> list[Block]:
     """Everything, in order."""
     from sctd.compare import figures
 
@@ -37,6 +33,13 @@ def page(results: dict[str, Any], runs: list[Run], environment: dict[str, Any]) 
     blocks: list[Block] = [Paragraph(verdict(results), verdict=True)]
     for view, found in results["views"].items():
         blocks += [Heading(TITLES[view]), scores_table(found), *difference_tables(found, plan["arms"][0])]
+        same = [arm for arm in plan["arms"][1:] if arm not in found["differences"]]
+        if same:
+            blocks.append(
+                Paragraph(f"The runs of {', '.join(same)} and {plan['arms'][0]} are those of the view before.")
+            )
+        if own_length(results):
+            blocks.append(Paragraph(f"With steps of their own, equal in nothing: {', '.join(own_length(results))}."))
         curves = {
             arm: [
                 one["about"]["curve"]
@@ -80,10 +83,16 @@ def verdict(results: dict[str, Any]) -> str:
         parts = []
         for arm, each in found["differences"].items():
             mine, theirs = (found["arms"][name]["scores"][LOSS]["mean"] for name in (arm, base))
-            parts.append(f"{arm} ends at {mine:.3f} ({each[LOSS]['mean']:+.3f}: {each[LOSS]['words']})")
+            own = f", with {found['arms'][arm]['steps']:,} steps of its own," if arm in own_length(results) else ""
+            parts.append(f"{arm}{own} ends at {mine:.3f} ({each[LOSS]['mean']:+.3f}: {each[LOSS]['words']})")
         if parts:
             sentences.append(f"{TITLES[view]}, against a held-out loss of {theirs:.3f} of {base}, {'; '.join(parts)}.")
     return " ".join(sentences)
+
+
+def own_length(results: dict[str, Any]) -> list[str]:
+    """The arms beside the first that have a number of steps of their own."""
+    return [name for name, settings in results["asked"]["arms"][1:] if "schedule.steps" in settings]
 
 
 def scores_table(found: dict[str, Any]) -> Table:
@@ -111,7 +120,8 @@ def difference_tables(found: dict[str, Any], base: str) -> list[Block]:
             effect = "" if one["effect"] is None else f"{one['effect']:.1f}"
             p = "" if one["corrected_p"] is None else f"{one['corrected_p']:.3f}"
             mean = f"{scale * one['mean']:+.{digits}f}"
-            rows.append([arm, name, mean, reach, effect, p, one["test"], one["words"]])
+            test = "" if one["test"] == "none" else one["test"]
+            rows.append([arm, name, mean, reach, effect, p, test, one["words"]])
     head = ["arm", "score", f"minus {base}", "95 % interval", "effect size d", "corrected p", "test", "in words"]
     return [Table(head, rows)] if rows else []
 
@@ -125,7 +135,8 @@ def how_sure(results: dict[str, Any]) -> str:
         f"Arms are paired by their {seeds} seed{'s' if seeds > 1 else ''}. Tested, and fixed before the runs: "
         f"{', '.join(results['tested'])}; {results['comparisons']} comparisons, p corrected by Holm's method. With so "
         f"many seeds exact sign flips can reach p = {smallest_p(seeds):.3g} at the least; where that is not enough, "
-        "Student's paired t decides. Intervals: bootstrap over seeds and, where single results are known, examples."
+        "Student's paired t decides. Intervals have the variance of the seeds and, of BLiMP, of its sets; they are "
+        "for one comparison, not corrected."
     )
 
 
@@ -134,7 +145,7 @@ def quality_table(results: dict[str, Any]) -> Table:
     base = results["plan"]["arms"][0]
     rows = []
     for arm, each in results["time_to_quality"].items():
-        by_seed = ", ".join("outside" if share is None else f"{share:.2f}" for share in each["by_seed"].values())
+        by_seed = ", ".join(f"{s:.2f}" if isinstance(s, float) else s for s in each["by_seed"].values())
         mean = "" if each["mean"] is None else f"{each['mean']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
         rows.append([arm, mean, by_seed])
     return Table(["arm", f"share of {base}'s time (all seeds)", "by seed"], rows)
@@ -162,6 +173,7 @@ def _made(results: dict[str, Any], environment: dict[str, Any]) -> str:
     lines = [environment["command"], ""]
     lines += [f"{name}: {environment[name]}" for name in ("started", "device", "cpu", "cores", "threads", "sctd")]
     lines += [f"{name}: {version}" for name, version in environment["packages"].items()]
+    lines.append(f"precision: {results['plan']['precision']}")
     lines.append(f"data: manifest {results['asked']['data']}")
     lines.append(f"seeds: {', '.join(map(str, results['plan']['seeds']))}")
     return "\n".join(lines)

@@ -4,66 +4,69 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from sctd.compare.plan import Plan, Run
 from sctd.compare.quality import share_of_time
-from sctd.compare.scoring import LOSS
-from sctd.compare.statistics import Difference, compare_scores, decide, in_words
+from sctd.compare.scoring import LOSS, planned_titles
+from sctd.compare.statistics import compare_scores, decide, in_words
 
-TASKS = "tasks, average"
-FIRST = ("held-out loss", "BLiMP", "probes (mean)", "probes ([CLS])", TASKS)  # what is tested; fixed before the runs
 LOWER_IS_BETTER = (LOSS,)
 
 Found = Mapping[str, Mapping[str, Any]]  # a run's folder -> {"scores", "about"}
 
 
-def collect(plan: Plan, runs: list[Run], found: Found, task_names: list[str]) -> dict[str, Any]:
+def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
     """What the report shows.
 
     Returns:
-        `views`: view -> {arms: arm -> {steps, seconds: of training, by the clock of its runs, scores: name ->
-        {by_seed, mean}}, differences: arm -> name -> Difference and `words`}; `time_to_quality`: arm -> {by_seed,
-        mean, low, high}, shares of the first arm's time, with two budgets or more.
+        `tested`: the scores that are, fixed before the runs; `comparisons`: how many differences that makes; `views`:
+        view -> {arms: arm -> {steps, seconds: of training, by the clock of its runs, tokens, scores: name -> {by_seed,
+        mean}, drift}, differences: arm -> name -> Difference and `words`, of arms whose runs are not those of a view
+        before}; `time_to_quality`: arm -> {by_seed, mean, low, high}, shares of the first arm's time, with two budgets
+        or more; `runs`: folder -> what each run scored.
     """
     by_place = {(run.arm, run.steps, run.seed): run.folder for run in runs}
+    names = [*next(iter(found.values()))["scores"]]
+    planned = planned_titles(plan.scores)
+    tested = [name for name in names if name in planned]
+    base = plan.arms[0]
+
+    def runs_of(arm: str, steps: int) -> dict[int, Mapping[str, Any]]:
+        return {seed: found[by_place[arm, steps, seed]] for seed in plan.seeds}
+
     views: dict[str, Any] = {}
-    pairs: list[tuple[str, str, str, Difference]] = []
-    names = _names(found, task_names)
-    tested = [name for name in names if name in FIRST]
-    comparisons = len(plan.steps) * (len(plan.arms) - 1) * len(tested)
+    compared: list[tuple[str, str]] = []  # view and arm
+    seen = set()
     for view, steps in plan.steps.items():
-        arms = {}
-        for arm in plan.arms:
-            number = steps[arm][_whole(plan, steps[arm])]
-            each = {seed: found[by_place[arm, number, seed]] for seed in plan.seeds}
-            arms[arm] = {
-                "steps": number,
-                "seconds": statistics.fmean(one["about"]["seconds"] for one in each.values()),
-                "tokens": next(iter(each.values()))["about"]["tokens"],
-                "scores": {
-                    name: _summary({s: _score(one, name, task_names) for s, one in each.items()}) for name in names
-                },
-                "drift": _drift(list(each.values())),
-            }
-        views[view] = {"arms": arms, "differences": {}}
-        base = plan.arms[0]
+        number = {arm: steps[arm][_whole(plan, steps[arm])] for arm in plan.arms}
+        views[view] = {
+            "arms": {arm: _arm(number[arm], runs_of(arm, number[arm]), names) for arm in plan.arms},
+            "differences": {},
+        }
         for arm in plan.arms[1:]:
-            if arms[arm]["steps"] == arms[base]["steps"] and view != "steps" and "steps" in plan.steps:
-                continue  # the same runs as in the other view
-            for name in names:
-                mine, theirs = (
-                    _by_seed(found, by_place, plan, a, arms[a]["steps"], name, task_names) for a in (arm, base)
-                )
-                pairs.append((view, arm, name, compare_scores(mine, theirs, comparisons)))
-    decided = decide([each for _, _, name, each in pairs if name in FIRST])
-    for view, arm, name, difference in pairs:
-        one = decided.pop(0) if name in FIRST else difference
+            pair = (arm, number[arm], number[base])
+            if pair not in seen:
+                seen.add(pair)
+                compared.append((view, arm))
+    comparisons = len(compared) * len(tested)
+    places, differences = [], []
+    for view, arm in compared:
+        mine, theirs = (runs_of(a, views[view]["arms"][a]["steps"]) for a in (arm, base))
+        for name in names:
+            places.append((view, arm, name))
+            differences.append(compare_scores(_by_seed(mine, name), _by_seed(theirs, name), comparisons))
+    decided = iter(decide([d for d, (_, _, name) in zip(differences, places, strict=True) if name in tested]))
+    for difference, (view, arm, name) in zip(differences, places, strict=True):
         better = "lower" if name in LOWER_IS_BETTER else "higher"
-        words = in_words(one, better) if name in FIRST else "not tested"
+        if name in tested:
+            one = next(decided)
+            words = in_words(one, better)
+        else:
+            one, words = replace(difference, test="none", p=None), "not tested"
         views[view]["differences"].setdefault(arm, {})[name] = asdict(one) | {"words": words}
     return {
         "plan": asdict(plan),
@@ -78,34 +81,30 @@ def collect(plan: Plan, runs: list[Run], found: Found, task_names: list[str]) ->
     }
 
 
-def _names(found: Found, task_names: list[str]) -> list[str]:
-    names = [*next(iter(found.values()))["scores"]]
-    return [*names, TASKS] if len(task_names) > 1 else names
-
-
-def _score(one: Mapping[str, Any], name: str, task_names: list[str]) -> float:
-    if name == TASKS:
-        return statistics.fmean(one["scores"][task]["value"] for task in task_names)
-    return float(one["scores"][name]["value"])
-
-
-def _summary(by_seed: dict[int, float]) -> dict[str, Any]:
+def _arm(steps: int, each: Mapping[int, Mapping[str, Any]], names: list[str]) -> dict[str, Any]:
+    scores = {}
+    for name in names:
+        by_seed = {seed: float(one["scores"][name]["value"]) for seed, one in each.items()}
+        scores[name] = {
+            "by_seed": {str(seed): value for seed, value in by_seed.items()},
+            "mean": statistics.fmean(by_seed.values()),
+        }
     return {
-        "by_seed": {str(seed): value for seed, value in by_seed.items()},
-        "mean": statistics.fmean(by_seed.values()),
+        "steps": steps,
+        "seconds": statistics.fmean(one["about"]["seconds"] for one in each.values()),
+        "tokens": next(iter(each.values()))["about"]["tokens"],
+        "scores": scores,
+        "drift": _drift(list(each.values())),
     }
 
 
-def _by_seed(
-    found: Found, by_place: Any, plan: Plan, arm: str, steps: int, name: str, task_names: list[str]
-) -> dict[int, Any]:
+def _by_seed(each: Mapping[int, Mapping[str, Any]], name: str) -> dict[int, Any]:
     """Seed -> the results of the examples where they are known, else the score."""
-    scores = {}
-    for seed in plan.seeds:
-        one = found[by_place[arm, steps, seed]]
-        examples = None if name == TASKS else one["scores"][name].get("examples")
-        scores[seed] = _score(one, name, task_names) if examples is None else np.asarray(examples, dtype=float)
-    return scores
+    scores = {seed: one["scores"][name] for seed, one in each.items()}
+    return {
+        seed: np.asarray(score["examples"], dtype=float) if "examples" in score else score["value"]
+        for seed, score in scores.items()
+    }
 
 
 def _whole(plan: Plan, steps: list[int]) -> int:
@@ -113,18 +112,18 @@ def _whole(plan: Plan, steps: list[int]) -> int:
     return plan.budgets.index(1.0) if len(steps) == len(plan.budgets) else 0
 
 
-def _drift(each: list[Mapping[str, Any]]) -> dict[str, list[float]] | None:
-    """Mean over the seeds of each measure at each layer, at the end; null without dropping."""
+def _drift(each: list[Mapping[str, Any]]) -> dict[str, list[float | None]] | None:
+    """Mean over the seeds of each measure at each layer, at the end; null without dropping, or where not measured."""
     if any("drift" not in one["about"] for one in each):
         return None
     measures = each[0]["about"]["drift"]
-    return {
-        measure: [
-            statistics.fmean(one["about"]["drift"][measure][layer] or 0.0 for one in each)
-            for layer in range(len(measures[measure]))
-        ]
-        for measure in measures
-    }
+    means: dict[str, list[float | None]] = {}
+    for measure, layers in measures.items():
+        means[measure] = []
+        for layer in range(len(layers)):
+            figures = [one["about"]["drift"][measure][layer] for one in each]
+            means[measure].append(None if None in figures else statistics.fmean(figures))
+    return means
 
 
 def _time_to_quality(plan: Plan, by_place: Any, found: Found) -> dict[str, Any]:
@@ -144,12 +143,14 @@ def _time_to_quality(plan: Plan, by_place: Any, found: Found) -> dict[str, Any]:
             losses = [found[by_place[arm, n, seed]]["scores"][LOSS]["value"] for n in steps[arm]]
             seconds = [n * plan.seconds[arm] for n in steps[arm]]
             by_seed[str(seed)] = share_of_time(target, number * plan.seconds[base], seconds, losses)
-        known = [share for share in by_seed.values() if share is not None]
+        # a mean over those seeds alone that reached the loss would be too good
+        known = [share for share in by_seed.values() if isinstance(share, float)]
+        whole = len(known) == len(by_seed)
         shares[arm] = {
             "by_seed": by_seed,
-            "mean": statistics.fmean(known) if known else None,
-            "low": min(known) if known else None,
-            "high": max(known) if known else None,
+            "mean": min(max(statistics.fmean(known), min(known)), max(known)) if whole else None,  # rounding
+            "low": min(known) if whole else None,
+            "high": max(known) if whole else None,
         }
     return shares
 

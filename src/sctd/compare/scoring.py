@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sctd.errors import UserError
 from sctd.train.metrics import read_metrics
 
 # name -> {"value": figure, "examples": results of the same examples in every run, where there are such}
 Scores = dict[str, dict[str, Any]]
-LOSS = "held-out loss"
+LOSS, BLIMP, PROBES, TASKS = "held-out loss", "BLiMP", "probes", "tasks, average"
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def held_out(run: Path) -> tuple[Scores, dict[str, Any]]:
@@ -32,26 +32,23 @@ def held_out(run: Path) -> tuple[Scores, dict[str, Any]]:
     return {LOSS: {"value": last["eval_loss"]}}, about
 
 
-def _blimp(run: Path, data: Path, out: Path, name: str, seed: int) -> Scores:
+def _blimp(run: Path, data: Path, out: Path, name: str, precision: Precision) -> Scores:
     from sctd.scores.blimp import blimp
 
-    found = blimp(str(run), data=str(data / "blimp"), out=str(out / "blimp"), random_init=False)
-    parts = json.loads((out / "blimp" / "blimp.json").read_text(encoding="utf-8"))["parts"]
-    margins = {each: parts[f"model/{each}"]["margins"] for each in sorted(found["model"]["sets"])}
-    score: dict[str, Any] = {"value": found["model"]["overall"]}
-    if len({len(each) for each in margins.values()}) == 1:  # then the mean over sets is the mean over pairs
-        score["examples"] = [int(margin > 0) for each in margins.values() for margin in each]
-    return {"BLiMP": score}
+    found = blimp(str(run), data=str(data / "blimp"), out=str(out / "blimp"), random_init=False, precision=precision)
+    sets = found["model"]["sets"]
+    # the sets, whose mean the score is, are the examples: pairs of one set are made from one template
+    return {BLIMP: {"value": found["model"]["overall"], "examples": [sets[name]["accuracy"] for name in sorted(sets)]}}
 
 
-def _probe(run: Path, data: Path, out: Path, name: str, seed: int) -> Scores:
+def _probe(run: Path, data: Path, out: Path, name: str, precision: Precision) -> Scores:
     from sctd.scores.probe import probe
 
     chosen = [name] if name else None
-    found = probe(str(run), str(data / "probing"), out=str(out / "probe"), tasks=chosen, random_init=False)
-    title = f"probe {name}" if name else "probes"
+    where = str(out / ("probe" if not name else f"probe-{name.replace('/', '+')}"))
+    found = probe(str(run), str(data / "probing"), out=where, tasks=chosen, random_init=False, precision=precision)
     return {
-        f"{title} ({pooling})": {
+        f"{PROBES if not name else f'probe {name}'} ({pooling})": {
             "value": statistics.fmean(part["model"][key]["test"] for part in found["parts"].values()),
             "parts": {each: part["model"][key]["test"] for each, part in found["parts"].items()},
             "layers": _layers(found["parts"].values(), key),
@@ -65,26 +62,45 @@ def _layers(parts: Any, key: str) -> list[float]:
     return [statistics.fmean(each) for each in zip(*by_probe, strict=True)]
 
 
-def _task(run: Path, data: Path, out: Path, name: str, seed: int) -> Scores:
+def _task(run: Path, data: Path, out: Path, name: str, precision: Precision) -> Scores:
     from sctd.scores.evaluate import evaluate
 
     found = evaluate(
-        str(run), [name], str(out / f"task-{name}"), str(data / "tasks"), seeds=1, budget="quick", baselines=False
+        str(run),
+        [name],
+        str(out / f"task-{name}"),
+        str(data / "tasks"),
+        seeds=1,
+        budget="quick",
+        baselines=False,
+        precision=precision,
     )
-    scores: Scores = {}
-    for task in found["tasks"].values():
-        for split, summary in task["arms"]["model"].items():
-            one = len(task["arms"]["model"]) == 1
-            title = task["title"] if one else f"{task['title']} {split}"
-            scores[title] = {"value": summary["median"][task["metrics"][0]]}
-    return scores
+    return {
+        task["title"]: {
+            "value": statistics.fmean(split["median"][task["metrics"][0]] for split in task["arms"]["model"].values())
+        }
+        for task in found["tasks"].values()
+    }
 
 
-KINDS: dict[str, Callable[[Path, Path, Path, str, int], Scores]] = {"blimp": _blimp, "probe": _probe, "task": _task}
+KINDS: dict[str, Callable[[Path, Path, Path, str, Precision], Scores]] = {
+    "blimp": _blimp,
+    "probe": _probe,
+    "task": _task,
+}
 
 
 def check_scores(names: list[str], data: str | None) -> None:
-    """UserError for scores that there are not, or whose data is not there."""
+    """Read all that the scores need, so that a wrong name or a broken file ends the command before the first run.
+
+    Raises:
+        UserError: a score that there is not, or data that cannot be used.
+    """
+    from sctd.scores.blimp_data import load_pairs
+    from sctd.scores.jobs import load_task
+    from sctd.scores.probe_data import load_probes
+    from sctd.scores.tasks.table import choose_tasks
+
     for name in names:
         kind, _, of = name.partition(":")
         if kind not in KINDS or (kind == "task" and not of) or (kind == "blimp" and of):
@@ -94,14 +110,39 @@ def check_scores(names: list[str], data: str | None) -> None:
             raise UserError(f"--scores {name} needs --scores-data: the folder that holds {folder}.")
         if not (Path(data) / folder).is_dir():
             raise UserError(f"--scores {name}: {Path(data) / folder} is not a folder; --scores-data must hold it.")
+        if kind == "blimp":
+            load_pairs(str(Path(data) / folder), None, None)
+        elif kind == "probe":
+            load_probes(str(Path(data) / folder), [of] if of else ())
+        else:
+            for task in choose_tasks([of]):
+                load_task(task, str(Path(data) / folder), "quick")
 
 
-def score_run(run: Path, out: Path, names: list[str], data: Path | None, seed: int) -> Scores:
-    """Every score that was asked for; finished parts in `out` are not made again. The verbs' tables are not shown."""
+def planned_titles(names: list[str]) -> list[str]:
+    """The scores that these names mean and that are tested: means over many, and a task that is the only one."""
+    from sctd.scores.tasks.table import choose_tasks
+
+    tasks = [task.title for name in names if name.startswith("task:") for task in choose_tasks([name[5:]])]
+    found = [LOSS, *([BLIMP] if "blimp" in names else [])]
+    found += [f"{PROBES} (mean)", f"{PROBES} ([CLS])"] if "probe" in names else []
+    return [*found, *([TASKS] if len(tasks) > 1 else tasks)]
+
+
+def score_run(run: Path, out: Path, names: list[str], data: Path | None, precision: Precision) -> Scores:
+    """Every score that was asked for; finished parts in `out` are not made again. The verbs' tables are not shown.
+
+    With two tasks or more, also their average.
+    """
     scores: Scores = {}
+    tasks: Scores = {}
     for name in names:
         kind, _, of = name.partition(":")
         assert data is not None
         with contextlib.redirect_stdout(io.StringIO()):
-            scores |= KINDS[kind](run, data, out, of, seed)
+            found = KINDS[kind](run, data, out, of, precision)
+        scores |= found
+        tasks |= found if kind == "task" else {}
+    if len(tasks) > 1:
+        scores[TASKS] = {"value": statistics.fmean(each["value"] for each in tasks.values())}
     return scores
