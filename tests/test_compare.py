@@ -109,6 +109,19 @@ def test_step_times_of_arms_are_of_their_own_kinds_of_step():
     assert seconds_a_step({"plain": [1.0]}, None) == [1.0]
 
 
+def test_a_busy_moment_moves_no_arm_against_another():
+    from sctd.compare.step_times import paired
+
+    first, other = [1.0, 1.0, 3.0, 3.0, 3.0], [0.5, 0.5, 1.5, 1.5, 1.5]
+    assert paired(first, other) == pytest.approx(1.5)
+    # a load that ends between two arms of the middle round leaves the ratio's median where it was
+    assert paired([1.0, 1.0, 3.0, 3.0, 3.0], [0.5, 0.5, 0.5, 1.5, 1.5]) == pytest.approx(1.5)
+
+
+def test_models_that_have_learned_nothing_are_said_to_say_nothing(whole):
+    assert "say nothing of the methods" in (whole[0] / "report.html").read_text()  # 20 steps
+
+
 def test_step_times_are_measured_with_all_arms_taking_turns(tmp_path, data):
     from sctd.compare.arms import parse_arm
     from sctd.compare.plan import arm_settings
@@ -134,7 +147,7 @@ def test_an_arm_of_its_own_length_is_said_to_be_equal_in_nothing():
 
 def found(losses, seconds=1.0):
     """What a run scored, by hand."""
-    about = {"seconds": seconds, "tokens": 1, "curve": []}
+    about = {"seconds": seconds, "tokens": 1, "curve": [], "eval_loss_mask": losses, "unigram": 5.0}
     return {"scores": {"held-out loss": {"value": losses}}, "about": about}
 
 
@@ -179,6 +192,7 @@ def test_time_to_quality_by_hand():
         ({"scores": ["task:colla"], "scores_data": "HERE"}, "colla"),
         ({"scores": ["probe:pst"], "scores_data": "HERE"}, "pst"),
         ({"arms": ["dense"]}, "two arms or more"),
+        ({"arms": ["dense,drop"]}, "separate arms by spaces"),
         ({"arms": ["dense", "drop@num_layers=5"]}, '"drop@num_layers=5": .*even number of layers'),
         ({"rounds": 1}, "--rounds is 1"),
     ],
@@ -213,6 +227,9 @@ def test_a_score_that_is_asked_for_after_the_runs_is_not_tested(data, tmp_path, 
 def test_another_comparison_in_the_same_folder_is_refused(data, whole):
     with pytest.raises(UserError, match="holds a comparison of other seeds: give another --out"):
         compare(str(data), ARMS, str(whole[0]), config(**TOY), [1, 2, 3], "steps")
+    longer = config(**{**TOY, "schedule__steps": 30})
+    with pytest.raises(UserError, match=r"other config \(schedule.steps: 20 there, 30 now\)"):
+        compare(str(data), ARMS, str(whole[0]), longer, [1, 2], "steps")
 
 
 class Cells(HTMLParser):
@@ -243,7 +260,7 @@ def test_the_numbers_of_the_page_are_those_of_the_results(whole):
     for arm, each in results["views"]["steps"]["arms"].items():
         place = cells.cells.index(arm)
         assert cells.cells[place + 1] == f"{each['steps']:,}"
-        assert cells.cells[place + 4] == f"{each['scores']['held-out loss']['mean']:.3f}"
+        assert cells.cells[place + 5] == f"{each['scores']['held-out loss']['mean']:.3f}"
         assert f"| {each['scores']['held-out loss']['mean']:.3f} |" in (out / "report.md").read_text()
 
 

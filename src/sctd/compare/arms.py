@@ -61,6 +61,8 @@ def parse_arm(text: str) -> Arm:
 
 def parse_arms(texts: list[str], common: Mapping[str, Any] | None = None) -> list[Arm]:
     """All arms, each once; the first is what the others are compared with. `common` are the settings below them."""
+    if any("," in text for text in texts):
+        raise UserError("--arms: separate arms by spaces, --arms dense drop sctd.")
     if len(texts) < 2:
         raise UserError("--arms: give two arms or more, the first being what the others are compared with.")
     arms = [parse_arm(text) for text in texts]

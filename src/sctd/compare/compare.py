@@ -75,7 +75,7 @@ def compare(
     import json
 
     from sctd.compare.pretraining import pretrain_all
-    from sctd.compare.report import write_report
+    from sctd.compare.report import verdict, write_report
     from sctd.compare.results import collect
     from sctd.compare.scoring import held_out, score_run
     from sctd.console import say
@@ -97,7 +97,10 @@ def compare(
     }
     asked = json.loads(json.dumps(asked))  # as it is read back
     plan, runs = _plan(folder, asked, config, chosen, prepared.path, rounds, scores)
-    say(f"{len(runs)} runs: {', '.join(plan.arms)}, seeds {', '.join(map(str, seeds))}.")
+    for arm in plan.arms:
+        took = f"{1000 * plan.seconds[arm]:,.1f} ms a step; " if plan.seconds else ""
+        say(f"{arm}: {took}" + ", ".join(f"{_numbers(each[arm])} steps at equal {v}" for v, each in plan.steps.items()))
+    say(f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}.")
     pretrain_all(folder, runs, str(prepared.path))
     found: dict[str, Any] = {}
     for number, run in enumerate(runs, start=1):
@@ -112,6 +115,7 @@ def compare(
     results |= {"asked": asked, "environment": environment(choose_device(config.device))}
     write_json(folder / "results.json", results)
     write_report(folder, results)
+    say(verdict(results))
     say(f"Written: {folder / 'results.json'}, {folder / 'report.md'} and {folder / 'report.html'}.")
     return results
 
@@ -156,7 +160,9 @@ def _plan(
         kept = read_object(path)
         for name, value in asked.items():
             if kept["asked"].get(name) != value:
-                raise UserError(f"{folder} holds a comparison of other {name}: give another --out.")
+                raise UserError(
+                    f"{folder} holds a comparison of other {name}{_where(kept, asked)}: give another --out."
+                )
         plan = Plan(**kept["plan"])
         return plan, make_runs(plan, config, arms)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -186,6 +192,21 @@ def _plan(
         folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {"asked": asked, "plan": vars(plan)})
     return plan, make_runs(plan, config, arms)
+
+
+def _where(kept: dict[str, Any], asked: dict[str, Any]) -> str:
+    """` (schedule.steps: 200 there, 300 now)`, where it is a setting that differs."""
+    from sctd.compare.plan import dotted
+
+    there, now = (dotted(each["asked"]["config"]) for each in (kept, {"asked": asked}))
+    for name, value in now.items():
+        if there.get(name) != value:
+            return f" ({name}: {there.get(name)} there, {value} now)"
+    return ""
+
+
+def _numbers(steps: list[int]) -> str:
+    return " and ".join(f"{number:,}" for number in steps)
 
 
 def _known(settings: dict[str, Any]) -> dict[str, Any]:

@@ -70,13 +70,18 @@ def page(results: dict[str, Any], environment: dict[str, Any]) -> list[Block]:
             Heading("What a step costs"),
             Table(["arm", "ms a step", f"times as fast as {plan['arms'][0]}"], rows),
         ]
-        blocks.append(Paragraph("Medians, measured before the runs with all arms taking turns."))
+        blocks.append(
+            Paragraph(
+                "Measured before the runs with all arms taking turns: the first arm's median, and the median of each "
+                "round's ratios. Where the runs' own clock disagrees, the machine was busy with something else."
+            )
+        )
     blocks += [Heading("How it was made"), Code(_made(results, environment))]
     return blocks
 
 
 def verdict(results: dict[str, Any]) -> str:
-    """A sentence a view."""
+    """A sentence a view, lower being better, and a warning where the models have learned nothing yet."""
     base = results["plan"]["arms"][0]
     sentences = []
     for view, found in results["views"].items():
@@ -86,8 +91,29 @@ def verdict(results: dict[str, Any]) -> str:
             own = f", with {found['arms'][arm]['steps']:,} steps of its own," if arm in own_length(results) else ""
             parts.append(f"{arm}{own} ends at {mine:.3f} ({each[LOSS]['mean']:+.3f}: {each[LOSS]['words']})")
         if parts:
-            sentences.append(f"{TITLES[view]}, against a held-out loss of {theirs:.3f} of {base}, {'; '.join(parts)}.")
-    return " ".join(sentences)
+            sentences.append(
+                f"{TITLES[view]}, against a held-out loss (lower is better) of {theirs:.3f} of {base}, "
+                f"{'; '.join(parts)}."
+            )
+    return " ".join([*sentences, *_plateau(results)])
+
+
+def _plateau(results: dict[str, Any]) -> list[str]:
+    """A sentence where the models have not begun to read: then their differences are not the methods'."""
+    arms = {(v, a): each for v, found in results["views"].items() for a, each in found["arms"].items()}
+    stuck = list(
+        dict.fromkeys(
+            arm
+            for (_, arm), each in arms.items()
+            if each["at_mask"] is not None and each["unigram"] is not None and each["at_mask"] > each["unigram"] - 0.1
+        )
+    )
+    if not stuck:
+        return []
+    return [
+        f"Of {', '.join(stuck)} the loss at [MASK] is the level of word frequencies alone: not yet begun to read "
+        "context, so that these figures say nothing of the methods; give them more steps."
+    ]
 
 
 def own_length(results: dict[str, Any]) -> list[str]:
@@ -100,9 +126,22 @@ def scores_table(found: dict[str, Any]) -> Table:
     names = list(next(iter(found["arms"].values()))["scores"])
     rows = []
     for arm, each in found["arms"].items():
-        cells = [arm, f"{each['steps']:,}", f"{each['tokens']:,}", f"{each['seconds'] / 60:,.1f}"]
-        rows.append([*cells, *(figure(name, each["scores"][name]["mean"]) for name in names)])
-    return Table(["arm", "steps", "tokens", "minutes by the clock", *names], rows)
+        cells = [arm, f"{each['steps']:,}", f"{each['tokens']:,}", f"{each['seconds']:,.1f}"]
+        cells.append(f"{1000 * each['seconds'] / each['steps']:,.1f}")
+        scores = [figure(name, each["scores"][name]["mean"]) for name in names]
+        at_mask = "" if each["at_mask"] is None else f"{each['at_mask']:.3f}"
+        rows.append([*cells, scores[0], at_mask, *scores[1:]])
+    head = [
+        "arm",
+        "steps",
+        "tokens",
+        "seconds by the clock",
+        "ms a step by the clock",
+        names[0],
+        "at [MASK]",
+        *names[1:],
+    ]
+    return Table(head, rows)
 
 
 def figure(name: str, value: float) -> str:

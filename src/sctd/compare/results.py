@@ -94,8 +94,15 @@ def _arm(steps: int, each: Mapping[int, Mapping[str, Any]], names: list[str]) ->
         "seconds": statistics.fmean(one["about"]["seconds"] for one in each.values()),
         "tokens": next(iter(each.values()))["about"]["tokens"],
         "scores": scores,
+        "at_mask": _mean_of(each, "eval_loss_mask"),
+        "unigram": _mean_of(each, "unigram"),
         "drift": _drift(list(each.values())),
     }
+
+
+def _mean_of(each: Mapping[int, Mapping[str, Any]], name: str) -> float | None:
+    figures = [one["about"].get(name) for one in each.values()]
+    return None if None in figures else statistics.fmean(figures)
 
 
 def _by_seed(each: Mapping[int, Mapping[str, Any]], name: str) -> dict[int, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,9 @@ def held_out(run: Path) -> tuple[Scores, dict[str, Any]]:
     last = next(line for line in reversed(lines) if "eval_loss" in line)
     about: dict[str, Any] = {name: last[name] for name in ("step", "tokens", "seconds")}
     about |= {name: last[name] for name in ("eval_loss_mask", "eval_loss_dropped") if name in last}
+    baselines = run / "baselines.json"
+    if baselines.exists():
+        about["unigram"] = json.loads(baselines.read_text(encoding="utf-8"))["unigram"]
     if "drift" in last:
         about["drift"] = last["drift"]
     about["curve"] = [

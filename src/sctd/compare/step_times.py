@@ -19,7 +19,7 @@ def measure_step_times(
     advance: Callable[[str], None],
     on_gpu: bool,
 ) -> dict[str, float]:
-    """Arm -> median seconds of a step; with consistency steps, the mean over an interval.
+    """Arm -> seconds of a step, see `paired`; with consistency steps, the mean over an interval.
 
     Args:
         settings: (arm, its settings by dotted name).
@@ -34,10 +34,19 @@ def measure_step_times(
             for number, (_, each) in enumerate(settings)
         ]
         times, _ = measure(jobs, rounds, advance, on_gpu)
-    return {
-        arm: statistics.median(seconds_a_step(times[job.arm], each["consistency.interval"]))
-        for (arm, each), job in zip(settings, jobs, strict=True)
-    }
+    rounds_of = [
+        seconds_a_step(times[job.arm], each["consistency.interval"])
+        for (_, each), job in zip(settings, jobs, strict=True)
+    ]
+    return {arm: paired(rounds_of[0], each) for (arm, _), each in zip(settings, rounds_of, strict=True)}
+
+
+def paired(first: Sequence[float], other: Sequence[float]) -> float:
+    """Seconds of an arm's step: the first arm's median times the median of their ratios, each of one round.
+
+    A busy moment of the machine meets both arms of a round; the medians of each alone may come from different moments.
+    """
+    return statistics.median(first) * statistics.median(b / a for a, b in zip(first, other, strict=True))
 
 
 def kinds_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
