@@ -11,10 +11,11 @@ from html.parser import HTMLParser
 import pytest
 
 from helpers import make_prepared
+from sctd.bench.figures import mean_step
 from sctd.compare.blocks import Code, Figure, Heading, Paragraph, Table, to_html, to_markdown
 from sctd.compare.compare import compare
 from sctd.compare.quality import share_of_time
-from sctd.compare.step_times import kinds_of, seconds_a_step
+from sctd.compare.step_times import kinds_of
 from sctd.errors import UserError
 from sctd.train.checkpoint import list_checkpoints
 from small_runs import SMALL, config
@@ -105,8 +106,8 @@ def test_step_times_of_arms_are_of_their_own_kinds_of_step():
     assert kinds_of(sctd) == ("plain", "consistency")
     assert kinds_of(sctd | {"consistency.interval": 1}) == ("consistency",)
     assert kinds_of(sctd | {"consistency.interval": None}) == kinds_of(sctd | {"method": "drop"}) == ("plain",)
-    assert seconds_a_step({"plain": [1.0, 2.0], "consistency": [3.0, 4.0]}, 10) == pytest.approx([1.2, 2.2])
-    assert seconds_a_step({"plain": [1.0]}, None) == [1.0]
+    assert mean_step({"plain": [1.0, 2.0], "consistency": [3.0, 4.0]}, 10) == pytest.approx([1.2, 2.2])
+    assert mean_step({"plain": [1.0]}, None) == [1.0]
 
 
 def test_a_busy_moment_moves_no_arm_against_another():
@@ -222,6 +223,17 @@ def test_a_score_that_is_asked_for_after_the_runs_is_not_tested(data, tmp_path, 
     difference = results["views"]["steps"]["differences"][ARMS[1]]["BLiMP"]
     assert (difference["words"], difference["test"], difference["p"]) == ("not tested", "none", None)
     assert results["comparisons"] == 1
+
+
+@pytest.mark.parametrize("name", ["plan.json", "metrics.jsonl", "baselines.json"])
+def test_a_damaged_file_is_named(data, tmp_path, whole, name):
+    import shutil
+
+    shutil.copytree(whole[0], tmp_path / "out")
+    for path in (tmp_path / "out").rglob(name):
+        path.write_text("{}")
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        compare(str(data), ARMS, str(tmp_path / "out"), config(**TOY), [1, 2], "steps")
 
 
 def test_another_comparison_in_the_same_folder_is_refused(data, whole):

@@ -25,17 +25,16 @@ def ratio(slower: Sequence[float], faster: Sequence[float]) -> dict[str, float]:
 
 def seconds_a_step(times: Times, interval: int | None) -> dict[str, list[float]]:
     """Seconds of each arm's step, a figure a round; of sctd, the mean over an interval."""
-    found = {}
-    for arm, kinds in times.items():
-        if arm == "sctd":
-            share = _consistency_share(interval)
-            found[arm] = [
-                (1 - share) * plain + share * both
-                for plain, both in zip(kinds["drop"], kinds["consistency"], strict=True)
-            ]
-        else:
-            found[arm] = kinds[arm]
-    return found
+    return {arm: mean_step(kinds, interval) for arm, kinds in times.items()}
+
+
+def mean_step(kinds: Mapping[str, Sequence[float]], interval: int | None) -> list[float]:
+    """Kind -> seconds of each round, to seconds of each round's mean step over an interval."""
+    if len(kinds) == 1:
+        return list(*kinds.values())
+    share = _consistency_share(interval)
+    [plain] = (name for name in kinds if name != "consistency")
+    return [(1 - share) * p + share * both for p, both in zip(kinds[plain], kinds["consistency"], strict=True)]
 
 
 def _consistency_share(interval: int | None) -> float:

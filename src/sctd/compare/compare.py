@@ -147,6 +147,8 @@ def _plan(
     scores: list[str],
 ) -> tuple[Plan, list[Run]]:
     """The plan that OUT holds, or a new one, for which step times are measured."""
+    from dataclasses import fields
+
     from sctd.compare.plan import VIEWS, Plan, arm_settings, count_steps, make_runs
     from sctd.compare.step_times import measure_step_times
     from sctd.console import progress_bar
@@ -158,6 +160,8 @@ def _plan(
     path = folder / PLAN
     if path.exists():
         kept = read_object(path)
+        if not {"asked", "plan"} <= kept.keys() or kept["plan"].keys() != {each.name for each in fields(Plan)}:
+            raise UserError(f"{path} is damaged, or of another version of sctd: give another --out.")
         for name, value in asked.items():
             if kept["asked"].get(name) != value:
                 raise UserError(

@@ -42,7 +42,7 @@ class Plan:
         arms: their names, in order; the first is what the others are compared with.
         seeds: of every arm.
         budgets: as multiples of the first arm's steps.
-        seconds: arm -> median seconds of a step, measured with all arms taking turns; empty without the view `time`.
+        seconds: arm -> seconds of a step, see `step_times.paired`; empty without the view `time`.
         steps: view -> arm -> a number of steps for each budget. The view `steps` has the budget 1 alone.
         precision: of every run and score, so that `auto` is not decided by each process anew.
         scores: that were asked for before the first run.

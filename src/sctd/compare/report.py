@@ -10,12 +10,13 @@ from sctd.compare.blocks import Block, Code, Figure, Heading, Paragraph, Table, 
 from sctd.compare.scoring import LOSS
 from sctd.files import write_text
 
+PLATEAU = 0.1  # nats below the unigram level, at [MASK], from which a model counts as reading context
 TITLES = {"steps": "At equal steps", "time": "At equal time"}
 
 
 def write_report(folder: Path, results: dict[str, Any]) -> None:
     """Write report.md with its figures' files, and report.html."""
-    blocks = page(results, results["environment"])
+    blocks = page(results)
     arms = results["plan"]["arms"]
     title = f"{', '.join(arms[1:])} beside {arms[0]}"
     for block in blocks:
@@ -25,7 +26,7 @@ def write_report(folder: Path, results: dict[str, Any]) -> None:
     write_text(folder / "report.html", to_html(title, blocks))
 
 
-def page(results: dict[str, Any], environment: dict[str, Any]) -> list[Block]:
+def page(results: dict[str, Any]) -> list[Block]:
     """Everything, in order."""
     from sctd.compare import figures
 
@@ -76,7 +77,7 @@ def page(results: dict[str, Any], environment: dict[str, Any]) -> list[Block]:
                 "round's ratios. Where the runs' own clock disagrees, the machine was busy with something else."
             )
         )
-    blocks += [Heading("How it was made"), Code(_made(results, environment))]
+    blocks += [Heading("How it was made"), Code(_made(results))]
     return blocks
 
 
@@ -100,14 +101,9 @@ def verdict(results: dict[str, Any]) -> str:
 
 def _plateau(results: dict[str, Any]) -> list[str]:
     """A sentence where the models have not begun to read: then their differences are not the methods'."""
-    arms = {(v, a): each for v, found in results["views"].items() for a, each in found["arms"].items()}
-    stuck = list(
-        dict.fromkeys(
-            arm
-            for (_, arm), each in arms.items()
-            if each["at_mask"] is not None and each["unigram"] is not None and each["at_mask"] > each["unigram"] - 0.1
-        )
-    )
+    arms = [(arm, each) for found in results["views"].values() for arm, each in found["arms"].items()]
+    known = [(arm, each) for arm, each in arms if None not in (each["at_mask"], each["unigram"])]
+    stuck = list(dict.fromkeys(arm for arm, each in known if each["at_mask"] > each["unigram"] - PLATEAU))
     if not stuck:
         return []
     return [
@@ -208,7 +204,8 @@ def _layers(results: dict[str, Any], last: dict[str, Any]) -> list[Block]:
     return [Heading("Probes by layer"), *blocks] if blocks else []
 
 
-def _made(results: dict[str, Any], environment: dict[str, Any]) -> str:
+def _made(results: dict[str, Any]) -> str:
+    environment = results["environment"]
     lines = [environment["command"], ""]
     lines += [f"{name}: {environment[name]}" for name in ("started", "device", "cpu", "cores", "threads", "sctd")]
     lines += [f"{name}: {version}" for name, version in environment["packages"].items()]

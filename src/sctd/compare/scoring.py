@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from sctd.errors import UserError
-from sctd.train.metrics import read_metrics
+from sctd.scores.kept import read_object
+from sctd.train.metrics import METRICS, read_metrics
 
 # name -> {"value": figure, "examples": results of the same examples in every run, where there are such}
 Scores = dict[str, dict[str, Any]]
@@ -20,14 +20,19 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def held_out(run: Path) -> tuple[Scores, dict[str, Any]]:
-    """(the full network's loss at the end, what else the run's record says of it)."""
+    """(the full network's loss at the end in nats, what else the run's record says); UserError for a damaged record."""
     lines = read_metrics(run)
-    last = next(line for line in reversed(lines) if "eval_loss" in line)
+    last = next((line for line in reversed(lines) if "eval_loss" in line), None)
+    if last is None or any(name not in last for name in ("tokens", "seconds")):
+        raise UserError(f"{run / METRICS} is damaged: remove the folder {run}, and the same command trains it again.")
     about: dict[str, Any] = {name: last[name] for name in ("step", "tokens", "seconds")}
     about |= {name: last[name] for name in ("eval_loss_mask", "eval_loss_dropped") if name in last}
     baselines = run / "baselines.json"
     if baselines.exists():
-        about["unigram"] = json.loads(baselines.read_text(encoding="utf-8"))["unigram"]
+        found = read_object(baselines)
+        if not isinstance(found.get("unigram"), float):
+            raise UserError(f"{baselines} is damaged: remove it; the report does without it.")
+        about["unigram"] = found["unigram"]
     if "drift" in last:
         about["drift"] = last["drift"]
     about["curve"] = [

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sctd.bench.figures import mean_step
 from sctd.bench.rounds import measure
 from sctd.bench.worker import Job
 
@@ -35,8 +36,7 @@ def measure_step_times(
         ]
         times, _ = measure(jobs, rounds, advance, on_gpu)
     rounds_of = [
-        seconds_a_step(times[job.arm], each["consistency.interval"])
-        for (_, each), job in zip(settings, jobs, strict=True)
+        mean_step(times[job.arm], each["consistency.interval"]) for (_, each), job in zip(settings, jobs, strict=True)
     ]
     return {arm: paired(rounds_of[0], each) for (arm, _), each in zip(settings, rounds_of, strict=True)}
 
@@ -55,14 +55,3 @@ def kinds_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
     if settings["method"] != "sctd" or interval is None:
         return ("plain",)
     return ("consistency",) if interval == 1 else ("plain", "consistency")
-
-
-def seconds_a_step(kinds: Mapping[str, Sequence[float]], interval: int | None) -> list[float]:
-    """Kind -> seconds of each round, to seconds of each round's mean step."""
-    if len(kinds) == 1:
-        return list(*kinds.values())
-    assert interval is not None
-    return [
-        ((interval - 1) * plain + both) / interval
-        for plain, both in zip(kinds["plain"], kinds["consistency"], strict=True)
-    ]
