@@ -85,6 +85,28 @@ def one_pass(model: Bert, ids: list[int], kept: list[int] | None) -> tuple[list[
     return merged, run_layer(model, layers - 1, merged, merged)
 
 
+def routed_pass(
+    model: Bert, ids: list[int], kept: list[list[int]], route: str, start: int, end: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """As `one_pass`, by another route: layers start .. end-1 process the kept places, of each layer its own list."""
+    layers = model.config.num_layers
+    hidden = embed(model, ids)
+    local = hidden
+    for number in range(layers):
+        local = hidden
+        if start <= number < end:
+            places = kept[number - start]
+            queries = [hidden[place] for place in places]
+            reads_all = route == "hybrid" and number == start
+            processed = run_layer(model, number, queries, hidden if reads_all else queries)
+            hidden = list(hidden)
+            for place, vector in zip(places, processed, strict=True):
+                hidden[place] = vector
+        else:
+            hidden = run_layer(model, number, hidden, hidden)
+    return local, hidden
+
+
 def token_loss(model: Bert, hidden: Tensor, label: int) -> Tensor:
     """Masked-LM loss of one position."""
     h = model.head_dense.weight @ hidden + model.head_dense.bias

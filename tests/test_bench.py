@@ -6,7 +6,6 @@ import statistics
 import pytest
 
 from helpers import make_prepared
-from sctd.bench.arms import kinds_of
 from sctd.bench.bench import bench
 from sctd.bench.figures import figures, ratio
 from sctd.bench.rounds import Worker, measure
@@ -56,9 +55,8 @@ def test_on_a_gpu_a_turn_has_several_steps_and_all_arms_warm_up_at_once(tmp_path
     # the processor stands in for it
     data = make_prepared(tmp_path)
     settings = {**TINY, "schedule.steps": 1}
-    jobs = [
-        Job(arm, str(data), settings, str(tmp_path / arm), kinds_of(arm)) for arm in ("hf", "dense", "sctd", "matmul")
-    ]
+    kinds = {"hf": ("hf",), "dense": ("dense",), "sctd": ("drop", "consistency"), "matmul": ("matmul",)}
+    jobs = [Job(arm, str(data), settings, str(tmp_path / arm), each) for arm, each in kinds.items()]
     asked = []
     step = Worker.step
 
@@ -93,7 +91,8 @@ TIMES = {
 def test_figures_by_hand():
     parts = {"dense": {"dense": {"data": 0.1, "forward": 0.6, "backward": 1.0, "optimizer": 0.3}}}
     memory = dict.fromkeys(TIMES, 7)
-    found = figures(TIMES, parts, memory, SHAPE, sequences=8, interval=10, against=["hf"])
+    shares = {arm: {arm: 1.0} for arm in ("hf", "dense", "drop")} | {"sctd": {"drop": 0.9, "consistency": 0.1}}
+    found = figures(TIMES, parts, memory, SHAPE, sequences=8, shares=shares, against=["hf"])
     assert found["sctd"]["seconds"]["median"] == pytest.approx(0.9 * 1.5 + 0.1 * 3.5)
     assert found["drop"]["times_as_fast_as"]["hf"] == {
         "median": pytest.approx(8 / 3),
@@ -143,7 +142,7 @@ def test_an_arm_that_fails_is_named(monkeypatch, tmp_path):
 
 
 def test_what_is_not_installed_is_said_before_anything_is_measured(monkeypatch, tmp_path):
-    monkeypatch.setattr("sctd.scores.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("sctd.extras.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"accelerate is not installed: pip install 'sctd\[bench\]'"):
         bench(build_config(TINY), **SMALL)
     with pytest.raises(UserError, match=r"matplotlib is not installed"):

@@ -15,7 +15,7 @@ from sctd.bench.figures import mean_step
 from sctd.compare.blocks import Code, Figure, Heading, Paragraph, Table, to_html, to_markdown
 from sctd.compare.compare import compare
 from sctd.compare.quality import share_of_time
-from sctd.compare.step_times import kinds_of
+from sctd.compare.step_times import shares_of
 from sctd.errors import UserError
 from sctd.train.checkpoint import list_checkpoints
 from small_runs import SMALL, config
@@ -34,7 +34,7 @@ def data(tmp_path_factory):
 def whole(tmp_path_factory, data):
     """(folder, results) of a comparison at equal steps that nothing disturbed."""
     out = tmp_path_factory.mktemp("compared") / "whole"
-    return out, compare(str(data), ARMS, str(out), config(**TOY), [1, 2], "steps")
+    return out, compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps")
 
 
 def without_time(value):
@@ -76,7 +76,7 @@ def test_a_comparison_that_is_killed_and_begun_again_ends_with_the_same_table(tm
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 130
     assert not (out / "results.json").exists()
-    results = compare(str(data), ARMS, str(out), config(**TOY), [1, 2], "steps")
+    results = compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps")
     assert without_time(results["views"]) == without_time(whole[1]["views"])
 
 
@@ -85,7 +85,7 @@ def test_at_equal_time_the_faster_arm_gets_more_steps(tmp_path, data, monkeypatc
         "sctd.compare.step_times.measure_step_times",
         lambda settings, *rest: {name: {"dense": 0.4, "drop": 0.2}[name] for name, _ in settings},
     )
-    results = compare(str(data), ["dense", "drop"], str(tmp_path / "out"), config(**TOY), [1], budgets=[0.5, 1.0])
+    results = compare(str(data), str(tmp_path / "out"), ["dense", "drop"], config(**TOY), [1], budgets=[0.5, 1.0])
     assert results["plan"]["steps"] == {
         "steps": {"dense": [20], "drop": [20]},
         "time": {"dense": [10, 20], "drop": [20, 40]},
@@ -103,11 +103,13 @@ def test_at_equal_time_the_faster_arm_gets_more_steps(tmp_path, data, monkeypatc
 
 def test_step_times_of_arms_are_of_their_own_kinds_of_step():
     sctd = {"method": "sctd", "consistency.interval": 10}
-    assert kinds_of(sctd) == ("plain", "consistency")
-    assert kinds_of(sctd | {"consistency.interval": 1}) == ("consistency",)
-    assert kinds_of(sctd | {"consistency.interval": None}) == kinds_of(sctd | {"method": "drop"}) == ("plain",)
-    assert mean_step({"plain": [1.0, 2.0], "consistency": [3.0, 4.0]}, 10) == pytest.approx([1.2, 2.2])
-    assert mean_step({"plain": [1.0]}, None) == [1.0]
+    assert shares_of(sctd) == {"drop": 0.9, "consistency": 0.1}
+    assert shares_of(sctd | {"consistency.interval": 1}) == {"consistency": 1.0}
+    assert shares_of(sctd | {"consistency.interval": None}) == shares_of(sctd | {"method": "drop"}) == {"drop": 1.0}
+    half = sctd | {"dropping.full_start": 0.2, "dropping.full_tail": 0.3}
+    assert shares_of(half) == pytest.approx({"dense": 0.5, "drop": 0.45, "consistency": 0.05})
+    assert mean_step({"drop": [1.0, 2.0], "consistency": [3.0, 4.0]}, shares_of(sctd)) == pytest.approx([1.2, 2.2])
+    assert mean_step({"drop": [1.0]}, {"drop": 1.0}) == [1.0]
 
 
 def test_a_busy_moment_moves_no_arm_against_another():
@@ -217,7 +219,7 @@ def test_a_score_that_is_asked_for_after_the_runs_is_not_tested(data, tmp_path, 
 
     put_scores(tmp_path)
     shutil.copytree(whole[0], tmp_path / "out")
-    given = (str(data), ARMS, str(tmp_path / "out"), config(**TOY), [1, 2], "steps")
+    given = (str(data), str(tmp_path / "out"), ARMS, config(**TOY), [1, 2], "steps")
     results = compare(*given, scores=["blimp"], scores_data=str(tmp_path / "my-scores"))
     assert results["tested"] == ["held-out loss"]
     difference = results["views"]["steps"]["differences"][ARMS[1]]["BLiMP"]
@@ -233,15 +235,15 @@ def test_a_damaged_file_is_named(data, tmp_path, whole, name):
     for path in (tmp_path / "out").rglob(name):
         path.write_text("{}")
     with pytest.raises(UserError, match=f"{name} is damaged"):
-        compare(str(data), ARMS, str(tmp_path / "out"), config(**TOY), [1, 2], "steps")
+        compare(str(data), str(tmp_path / "out"), ARMS, config(**TOY), [1, 2], "steps")
 
 
 def test_another_comparison_in_the_same_folder_is_refused(data, whole):
     with pytest.raises(UserError, match="holds a comparison of other seeds: give another --out"):
-        compare(str(data), ARMS, str(whole[0]), config(**TOY), [1, 2, 3], "steps")
+        compare(str(data), str(whole[0]), ARMS, config(**TOY), [1, 2, 3], "steps")
     longer = config(**{**TOY, "schedule__steps": 30})
     with pytest.raises(UserError, match=r"other config \(schedule.steps: 20 there, 30 now\)"):
-        compare(str(data), ARMS, str(whole[0]), longer, [1, 2], "steps")
+        compare(str(data), str(whole[0]), ARMS, longer, [1, 2], "steps")
 
 
 class Cells(HTMLParser):

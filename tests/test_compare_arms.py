@@ -1,9 +1,15 @@
 """What an arm's name means."""
 
+from pathlib import Path
+
 import pytest
 
+from sctd.check import check
+from sctd.cli import main
+from sctd.compare.ablations import ablations
 from sctd.compare.arms import parse_arm, parse_arms
 from sctd.errors import UserError
+from sctd.recipe import build_config, load_recipe
 
 
 @pytest.mark.parametrize(
@@ -52,3 +58,31 @@ def test_arms_are_two_or_more_and_differ():
     with pytest.raises(UserError, match='"drop" and "drop@method=drop" are the same settings'):
         parse_arms(["dense", "drop", "drop@method=drop"])
     assert [arm.name for arm in parse_arms(["dense", "drop"])] == ["dense", "drop"]
+
+
+@pytest.mark.parametrize("name", ablations())
+def test_a_shipped_ablation_is_made_of_arms_that_run(name):
+    arms = parse_arms(ablations()[name].arms)
+    for arm in arms:
+        check(build_config({**load_recipe("cpu-6x256"), **arm.settings}))
+
+
+def test_the_docs_show_the_shipped_ablations():
+    shown = (Path(__file__).parents[1] / "docs/compare.md").read_text(encoding="utf-8")
+    for name, each in ablations().items():
+        arms = ", ".join(f"`{arm}`" for arm in each.arms)
+        assert f"| `{name}` | {each.asks} | {arms} |" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--ablation", "intervals"], 'there is no "intervals"; did you mean "interval"'),
+        ([], "Give --arms, such as --arms dense drop sctd, or --ablation"),
+        (["--ablation", "beta", "--arms", "dense", "drop"], "one of the two"),
+    ],
+)
+def test_an_ablation_that_there_is_not_and_one_too_many_are_said(tmp_path, capsys, words, sentence):
+    out = str(tmp_path / "out")
+    assert main(["compare", "--data", "nowhere", "--out", out, "--schedule.steps", "5", *words]) == 2
+    assert sentence in capsys.readouterr().err

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sctd.config import PRESETS, ModelConfig, check, resolve_shape
+from sctd.check import check
+from sctd.config import PRESETS, ModelConfig, resolve_shape
 from sctd.errors import UserError
 from sctd.recipe import build_config
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from sctd.method.interval import is_consistency_step
 
 from sctd.method.consistency import DISTANCES, kl, summarise
-from sctd.method.interval import is_consistency_step
 
 
 def test_kl_is_the_full_pass_against_the_dropped_one_summed_over_hidden_units():

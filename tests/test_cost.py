@@ -30,6 +30,10 @@ def data(tmp_path_factory):
         ("sctd", "drop", {}),
         ("sctd", "consistency", {}),
         ("sctd", "consistency", {"consistency.share_prefix": False, "consistency.place": "mean"}),
+        ("sctd", "dense", {}),
+        ("sctd", "consistency", {"dropping.route": "skip", "dropping.start_layer": 0, "dropping.end_layer": 2}),
+        ("drop", "drop", {"dropping.route": "redraw", "dropping.keep_rule": "random", "dropping.start_layer": 1}),
+        ("drop", "drop", {"dropping.start_layer": 0}),
     ],
 )
 def test_the_count_is_what_torch_counts(data, layers, method, kind, settings):
@@ -39,11 +43,12 @@ def test_the_count_is_what_torch_counts(data, layers, method, kind, settings):
     objective = build_objective(config, data, vocabulary, torch.device("cpu")).train()
     batch = TrainingBatches(data.train, vocabulary, config.masking, SEQUENCES, 1).at(1)
     with FlopCounterMode(display=False) as counter:
-        objective(batch, Totals(batch.predictions, len(batch)), kind == "consistency").total.backward()
+        objective(batch, Totals(batch.predictions, len(batch)), kind).total.backward()
     kept = kept_count(config.dropping.keep_ratio, 32)
     compared = kept if config.consistency.place == "mean" else 1
     shared = config.consistency.share_prefix
-    counted = Shape(layers, 32, 128, 200, 32, batch.positions.shape[1], kept, compared, shared)
+    route = None if method == "dense" else objective.route
+    counted = Shape(layers, 32, 128, 200, 32, batch.positions.shape[1], kept, compared, shared, route)
     assert counter.get_total_flops() == 2 * SEQUENCES * counted.training(kind)
 
 

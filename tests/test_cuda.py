@@ -14,8 +14,8 @@ from small_runs import config
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
-KINDS = [("dense", False), ("drop", False), ("sctd", False), ("sctd", True)]
-NAMES = ["dense", "drop", "sctd, a dropped step", "sctd, a consistency step"]
+KINDS = [("dense", "dense"), ("drop", "drop"), ("sctd", "drop"), ("sctd", "consistency"), ("sctd", "dense")]
+NAMES = ["dense", "drop", "sctd, a dropped step", "sctd, a consistency step", "sctd, a full step"]
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def whole_batch(trainer):
     return next(batch for batch in map(trainer.batches.at, range(1, 50)) if batch.attention_mask is None)
 
 
-@pytest.mark.parametrize(("method", "consistent"), KINDS, ids=NAMES)
+@pytest.mark.parametrize(("method", "kind"), KINDS, ids=NAMES)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_losses_and_gradients_are_those_of_the_processor(tmp_path, data, method, consistent, attention):
+def test_losses_and_gradients_are_those_of_the_processor(tmp_path, data, method, kind, attention):
     found = []
     for device in ("cpu", "cuda"):
         here = Trainer(tmp_path, load_prepared(data), config(device=device, method=method, model__attention=attention))
@@ -42,7 +42,7 @@ def test_losses_and_gradients_are_those_of_the_processor(tmp_path, data, method,
         for name, parameter in here.objective.model.named_parameters():
             keep = lambda p, name=name, grads=grads: grads.update({name: p.grad.cpu().clone()})  # noqa: E731
             parameter.register_post_accumulate_grad_hook(keep)
-        result = here.stepper.run(here.batches.at(1), 1, 1e-3, consistent)
+        result = here.stepper.run(here.batches.at(1), 1, 1e-3, kind)
         rule = here.objective.keep_rule
         importance = None if rule is None else rule.importance.values.cpu()
         found.append(({name: value.cpu() for name, value in result.items() if value is not None}, grads, importance))
@@ -66,22 +66,22 @@ def test_the_same_tokens_are_kept_as_on_the_processor_ties_among_them():
     assert torch.equal(there, select_kept(scores, tiers, tie_break, 40))
 
 
-@pytest.mark.parametrize(("method", "consistent"), KINDS, ids=NAMES)
+@pytest.mark.parametrize(("method", "kind"), KINDS, ids=NAMES)
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_step_never_waits_for_the_gpu(tmp_path, data, method, consistent, optimizer):
+def test_a_step_never_waits_for_the_gpu(tmp_path, data, method, kind, optimizer):
     here = trainer(tmp_path, data, method=method, precision="bf16", optimizer__name=optimizer, model__dropout=0.1)
     batch = whole_batch(here)
-    here.stepper.run(batch, 1, 1e-3, consistent)
+    here.stepper.run(batch, 1, 1e-3, kind)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        here.stepper.run(batch, 2, 1e-3, consistent)
+        here.stepper.run(batch, 2, 1e-3, kind)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize(("method", "consistent"), KINDS, ids=NAMES)
-def test_forward_and_backward_can_be_captured_in_a_cuda_graph(tmp_path, data, method, consistent):
+@pytest.mark.parametrize(("method", "kind"), KINDS, ids=NAMES)
+def test_forward_and_backward_can_be_captured_in_a_cuda_graph(tmp_path, data, method, kind):
     from sctd.method.objectives import Totals
 
     here = trainer(tmp_path, data, method=method)
@@ -92,7 +92,7 @@ def test_forward_and_backward_can_be_captured_in_a_cuda_graph(tmp_path, data, me
     with torch.cuda.stream(side):
         for _ in range(3):
             objective.zero_grad()
-            objective(batch, totals, consistent).total.backward()
+            objective(batch, totals, kind).total.backward()
     torch.cuda.current_stream().wait_stream(side)
     plain = {name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None}
     objective.zero_grad()
@@ -100,7 +100,7 @@ def test_forward_and_backward_can_be_captured_in_a_cuda_graph(tmp_path, data, me
         objective.keep_rule.forget()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        objective(batch, totals, consistent).total.backward()
+        objective(batch, totals, kind).total.backward()
     graph.replay()
     for name, parameter in objective.named_parameters():
         if name in plain:
@@ -124,10 +124,10 @@ def test_a_run_that_is_stopped_and_resumed_ends_where_the_whole_one_does(tmp_pat
     pretrain(str(data), str(tmp_path / "whole"), settings)
     run = Stepper.run
 
-    def until_37(self, batch, number, lr, consistent):
+    def until_37(self, batch, number, lr, kind):
         if number == 38:
             raise RuntimeError("killed")
-        return run(self, batch, number, lr, consistent)
+        return run(self, batch, number, lr, kind)
 
     monkeypatch.setattr(Stepper, "run", until_37)
     with pytest.raises(RuntimeError, match="killed"):
@@ -144,13 +144,13 @@ def test_a_batch_that_does_not_fit_is_halved(tmp_path, capsys):
     wide = make_prepared(tmp_path, sequences=200, seq_len=128, vocab_size=2000)
     here = trainer(tmp_path, wide, batch__size=128, model__hidden_size=256, optimizer__name="adamw")
     batch = whole_batch(here)
-    here.stepper.run(batch, 1, 0.0, consistent=False)
+    here.stepper.run(batch, 1, 0.0, kind="dense")
     whole_peak = torch.cuda.max_memory_allocated()
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(0.7 * whole_peak / total)
     try:
-        result = here.stepper.run(batch, 2, 0.0, consistent=False)
+        result = here.stepper.run(batch, 2, 0.0, kind="dense")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert here.stepper.halved
@@ -160,11 +160,11 @@ def test_a_batch_that_does_not_fit_is_halved(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "consistent"), KINDS, ids=NAMES)
-def test_a_compiled_step_is_the_plain_one(tmp_path, data, method, consistent):
+@pytest.mark.parametrize(("method", "kind"), KINDS, ids=NAMES)
+def test_a_compiled_step_is_the_plain_one(tmp_path, data, method, kind):
     losses = []
     for compiled in (False, True):
         here = trainer(tmp_path, data, method=method, compile=compiled)
         batch = whole_batch(here)
-        losses.append([float(here.stepper.run(batch, step, 1e-3, consistent)["loss_total"]) for step in range(1, 6)])
+        losses.append([float(here.stepper.run(batch, step, 1e-3, kind)["loss_total"]) for step in range(1, 6)])
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)

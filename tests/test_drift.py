@@ -36,26 +36,27 @@ from test_dropping import LENGTH, batch, objective
 def test_the_states_of_the_last_two_layers_are_those_of_the_passes(layers: int, padded: bool) -> None:
     made, masked = objective(layers).eval(), batch(padded)
     kept = made.select(masked)
-    states = layer_states(made.model, masked.input_ids, masked.attention_mask, kept)
+    states = layer_states(made.model, masked.input_ids, masked.attention_mask, kept, made.route)
     assert len(states) == layers
     every = torch.arange(LENGTH).expand(3, -1)
-    prefix = run_prefix(made.model, masked.input_ids, masked.attention_mask)
-    full = finish_full(made.model, prefix, masked.attention_mask, Rows(every, kept))
-    dropped = finish_dropped(made.model, prefix, masked.attention_mask, kept, Rows(every, kept))
+    route, rows = made.route, Rows(every, kept[0])
+    prefix = run_prefix(made.model, masked.input_ids, masked.attention_mask, route)
+    full = finish_full(made.model, prefix, masked.attention_mask, rows, route.start)
+    dropped = finish_dropped(made.model, prefix, masked.attention_mask, kept, rows, route)
     torch.testing.assert_close(states[-1].full, full.predicted)
     torch.testing.assert_close(states[-1].dropped, dropped.predicted)
     torch.testing.assert_close(states[-2].full, full.local)
     torch.testing.assert_close(states[-2].dropped, dropped.local)
-    assert states[-2].full.shape[1] == kept.shape[1]
+    assert states[-2].full.shape[1] == kept[0].shape[1]
 
 
 def test_the_last_states_equal_the_naive_passes() -> None:
     made, masked = objective(6).eval(), batch(False)
     kept = made.select(masked)
-    last = layer_states(made.model, masked.input_ids, None, kept)[-1]
+    last = layer_states(made.model, masked.input_ids, None, kept, made.route)[-1]
     for row in range(3):
         ids = masked.input_ids[row].tolist()
-        for found, places in ((last.full, None), (last.dropped, sorted(kept[row].tolist()))):
+        for found, places in ((last.full, None), (last.dropped, sorted(kept[0][row].tolist()))):
             _, wanted = one_pass(made.model, ids, places)
             torch.testing.assert_close(found[row], torch.stack(wanted), rtol=1e-6, atol=1e-8)
 
@@ -63,9 +64,9 @@ def test_the_last_states_equal_the_naive_passes() -> None:
 def test_every_layers_states_equal_the_naive_layers() -> None:
     made, masked = objective(6).eval(), batch(False)
     kept = made.select(masked)
-    states = layer_states(made.model, masked.input_ids, None, kept)
+    states = layer_states(made.model, masked.input_ids, None, kept, made.route)
     for row in range(3):
-        places = kept[row].tolist()
+        places = kept[0][row].tolist()
         full = short = prefix = embed(made.model, masked.input_ids[row].tolist())
         for number, state in enumerate(states[:-1]):
             full = run_layer(made.model, number, full, full)
@@ -82,13 +83,13 @@ def test_every_layers_states_equal_the_naive_layers() -> None:
 
 def test_the_first_layers_are_the_same_in_both_passes_and_with_ratio_1_all_are() -> None:
     made, masked = objective(6).eval(), batch(True)
-    states = layer_states(made.model, masked.input_ids, masked.attention_mask, made.select(masked))
+    states = layer_states(made.model, masked.input_ids, masked.attention_mask, made.select(masked), made.route)
     assert all(torch.equal(state.full, state.dropped) for state in states[:2])
     torch.testing.assert_close(states[2].full, states[2].dropped)  # the hybrid layer reads all rows
     assert not any(torch.allclose(state.full, state.dropped) for state in states[3:])
     whole = objective(6, keep_ratio=1.0).eval()
     meter = DriftMeter()
-    meter.add(layer_states(whole.model, masked.input_ids, masked.attention_mask, whole.select(masked)))
+    meter.add(layer_states(whole.model, masked.input_ids, masked.attention_mask, whole.select(masked), whole.route))
     found = meter.read()
     assert found["cosine"] == pytest.approx([1.0] * 6)
     assert found["kl_cls"] == pytest.approx([0.0] * 6, abs=1e-6)
@@ -259,7 +260,7 @@ def test_twelve_layers_are_shown_whole_on_80_columns(
 
 
 def test_a_figure_that_is_no_number_is_null_in_the_log(tmp_path: Path) -> None:
-    RunLog(tmp_path, 0, tensorboard=False).write({"step": 1, "drift": {"cka": [1.0, math.nan]}})
+    RunLog(tmp_path, 0).write({"step": 1, "drift": {"cka": [1.0, math.nan]}})
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "drift": {"cka": [1.0, None]}}
 
 
@@ -324,5 +325,5 @@ def test_what_cannot_be_measured_ends_in_a_sentence(
 
 def test_two_layers_are_too_few(tmp_path: Path) -> None:
     run, data = run_of(tmp_path, "dense", layers=2)
-    with pytest.raises(UserError, match="has 2 layers; dropping needs an even number, 4 at least"):
+    with pytest.raises(UserError, match="has 2 layers, of which none can drop tokens"):
         drift(str(run), str(data), sequences=8, device="cpu", precision="fp32")

@@ -159,7 +159,7 @@ VARIANTS = [
 def test_a_consistency_step_equals_the_naive_reference(variant, distance, naive, terms, place, reduction, padded):
     made = objective(6, variant=variant, distance=distance, terms=terms, place=place, reduction=reduction, weight=3.0)
     data = batch(padded)
-    got = made(data, Totals(data.predictions, len(data)), consistent=True)
+    got = made(data, Totals(data.predictions, len(data)), kind="consistency")
     total, dropped, full = naive_losses(made, data, 6, variant, naive, terms, place, reduction)
     assert torch.allclose(got.total.double(), total, atol=1e-5)
     assert torch.allclose(got.loss.double(), dropped, atol=1e-5)
@@ -172,7 +172,7 @@ def test_sharing_the_prefix_changes_neither_loss_nor_gradient():
     results = []
     for share in (True, False):
         made = objective(6, share_prefix=share)
-        losses = made(data, Totals(data.predictions, len(data)), consistent=True)
+        losses = made(data, Totals(data.predictions, len(data)), kind="consistency")
         results.append((losses.total, gradients(made.model, losses.total)))
     assert torch.allclose(results[0][0], results[1][0], atol=1e-10)
     for name, gradient in results[0][1].items():
@@ -182,7 +182,7 @@ def test_sharing_the_prefix_changes_neither_loss_nor_gradient():
 def test_the_full_pass_has_no_gradient_of_its_own_loss_in_the_released_code():
     made, data = objective(4, variant="released-code", weight=0.0), batch(False)
     totals = Totals(data.predictions, len(data))
-    consistent, plain = made(data, totals, consistent=True), made(data, totals)
+    consistent, plain = made(data, totals, kind="consistency"), made(data, totals)
     assert torch.allclose(consistent.total, plain.total)
     got, wanted = gradients(made.model, consistent.total), gradients(made.model, plain.total)
     assert all(torch.allclose(got[name], wanted[name], atol=1e-12) for name in got)
@@ -191,8 +191,8 @@ def test_the_full_pass_has_no_gradient_of_its_own_loss_in_the_released_code():
 def test_micro_batches_add_up_to_the_whole_batch():
     made, data = objective(6), batch(padded=True)
     totals = Totals(data.predictions, len(data))
-    whole = made(data, totals, consistent=True)
-    parts = [made(part, totals, consistent=True) for part in data.split(2)]
+    whole = made(data, totals, kind="consistency")
+    parts = [made(part, totals, kind="consistency") for part in data.split(2)]
     for name in ("total", "loss", "loss_full", "kl_local", "kl_global"):
         assert torch.allclose(sum(getattr(part, name) for part in parts), getattr(whole, name), atol=1e-6), name
 
@@ -202,7 +202,7 @@ def test_kl_is_logged_per_sequence_whatever_distance_is_minimised():
     logged = []
     for distance in ("kl", "mse"):
         made = objective(6, distance=distance)
-        logged.append(made(data, Totals(data.predictions, len(data)), consistent=True).kl_global)
+        logged.append(made(data, Totals(data.predictions, len(data)), kind="consistency").kl_global)
     assert torch.equal(*logged)
 
 

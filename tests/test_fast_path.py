@@ -116,7 +116,7 @@ def test_the_loss_curves_of_200_steps_lie_on_each_other(tmp_path, method):
         if batch.attention_mask is not None:  # the one padded row of the split: the plain path has no padding
             continue
         consistent = method == "sctd" and step % 10 == 0
-        fast.append(float(stepper.run(batch, step, LR, consistent)["loss_total"]))
+        fast.append(float(stepper.run(batch, step, LR, "consistency" if consistent else "drop")["loss_total"]))
         loss = plain.loss(batch, consistent)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(twins.parameters(), 1.0)

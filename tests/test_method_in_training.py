@@ -72,9 +72,10 @@ def built(data, **changes):
 @torch.no_grad()
 def losses_by_label(objective, batch):
     """The dropped pass's losses of a batch, listed under the id that was predicted."""
-    prefix = run_prefix(objective.model, batch.input_ids, batch.attention_mask)
+    prefix = run_prefix(objective.model, batch.input_ids, batch.attention_mask, objective.route)
     kept = objective.select(batch)
-    output = finish_dropped(objective.model, prefix, batch.attention_mask, kept, Rows(batch.positions))
+    rows = Rows(batch.positions)
+    output = finish_dropped(objective.model, prefix, batch.attention_mask, kept, rows, objective.route)
     losses, found = objective.token_losses(output, batch), defaultdict(list)
     for label, loss, weight in zip(
         batch.labels.flatten().tolist(), losses.flatten().tolist(), batch.weights.flatten().tolist(), strict=True
@@ -84,12 +85,12 @@ def losses_by_label(objective, batch):
     return found
 
 
-@pytest.mark.parametrize("consistent", [False, True])
-def test_a_step_moves_the_table_at_the_predicted_ids_alone(data, consistent):
+@pytest.mark.parametrize("kind", ["drop", "consistency"])
+def test_a_step_moves_the_table_at_the_predicted_ids_alone(data, kind):
     objective, stepper, batch = built(data, dropping__beta=0.9)
     found = losses_by_label(objective, batch)
     assert any(len(losses) > 1 for losses in found.values())
-    stepper.run(batch, 1, 1e-3, consistent)
+    stepper.run(batch, 1, 1e-3, kind)
     importance = objective.keep_rule.importance
     for number, value in enumerate(importance.values.tolist()):
         if number in found:
@@ -131,7 +132,7 @@ def test_a_consistency_step_learns_importance_from_the_dropped_pass():
                 sums[label] += token_loss(model, dropped[place], label)
                 full_sums[label] += token_loss(model, full[place], label)
     assert (sums - full_sums).abs().max() > 0.01  # the two passes can be told apart
-    objective(batch, Totals(5, 2), consistent=True)
+    objective(batch, Totals(5, 2), kind="consistency")
     assert importance.loss_sum.tolist() == pytest.approx(sums.tolist(), abs=1e-4)
     assert importance.loss_count.sum() == 5
 

@@ -11,7 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sctd.config import PretrainConfig, check, resolve_shape
+from sctd.check import check
+from sctd.config import PretrainConfig, resolve_shape
 from sctd.errors import UserError
 from sctd.recipe import (
     SETTINGS,

@@ -31,10 +31,10 @@ from sctd.recipe import build_config
 import sctd.train.step as step
 
 run = step.Stepper.run
-def until_37(self, batch, number, lr, consistent):
+def until_37(self, batch, number, lr, kind):
     if number == 38:
         os.kill(os.getpid(), signal.SIGKILL)
-    return run(self, batch, number, lr, consistent)
+    return run(self, batch, number, lr, kind)
 step.Stepper.run = until_37
 import json
 pretrain(sys.argv[1], sys.argv[2], build_config(json.loads(sys.argv[3])))

@@ -76,11 +76,11 @@ def test_a_budget_weighs_consistency_steps_by_how_often_they_come(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("sctd.train.budget.time.perf_counter", lambda: clock[0])
 
-    def run_step(consistent):
-        clock[0] += 3.0 if consistent else 1.0
+    def run_step(kind):
+        clock[0] += 3.0 if kind == "consistency" else 1.0
 
-    assert seconds_a_step(run_step, None) == 1.0
-    assert seconds_a_step(run_step, 1) == 3.0
-    assert seconds_a_step(run_step, 10) == pytest.approx((9 * 1 + 3) / 10)
+    assert seconds_a_step(run_step, {"drop": 1.0}) == 1.0
+    assert seconds_a_step(run_step, {"consistency": 1.0}) == 3.0
+    assert seconds_a_step(run_step, {"drop": 0.9, "consistency": 0.1}) == pytest.approx((9 * 1 + 3) / 10)
     assert steps_in(minutes=2, seconds=1.2) == 100
     assert steps_in(minutes=0.001, seconds=5) == 1

@@ -73,10 +73,10 @@ def test_a_micro_batch_that_does_not_fit_is_halved_and_the_choice_is_kept(tmp_pa
 
     forward = step.Objective.forward
 
-    def too_large(self, batch, totals, consistent=False):
+    def too_large(self, batch, totals, kind=None):
         if len(batch) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward(self, batch, totals, consistent)
+        return forward(self, batch, totals, kind)
 
     wanted = tmp_path / "wanted"
     pretrain(str(data), str(wanted), config(schedule__steps=12, batch__micro=2))
@@ -104,8 +104,8 @@ def test_a_budget_of_time_becomes_a_number_of_steps_that_a_resumed_run_keeps(tmp
 
     seconds_a_step, measured = trainer.seconds_a_step, []
 
-    def measure(run_step, interval):
-        measured.append(seconds_a_step(run_step, interval))
+    def measure(run_step, shares):
+        measured.append(seconds_a_step(run_step, shares))
         return 0.125  # so that the machine's load decides nothing
 
     monkeypatch.setattr(trainer, "seconds_a_step", measure)
@@ -129,8 +129,8 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_checkpoint_stays(tmp_pa
 
     run_step = step.Stepper.run
 
-    def bad(self, batch, number, lr, consistent):
-        result = run_step(self, batch, number, lr, consistent)
+    def bad(self, batch, number, lr, kind):
+        result = run_step(self, batch, number, lr, kind)
         return {**result, "loss_total": torch.tensor(math.nan)} if number == 20 else result
 
     monkeypatch.setattr(step.Stepper, "run", bad)
@@ -210,11 +210,12 @@ def test_a_compiled_run_learns_the_same_as_a_plain_one(tmp_path, data):
 def test_nothing_compiles_anew_when_the_kind_of_step_changes(tmp_path, data, monkeypatch):
     trainer = Trainer(tmp_path, load_prepared(data), config(compile=True, method="sctd"))
     batches = [batch for batch in map(trainer.batches.at, range(1, 12)) if batch.attention_mask is None]
-    for number, batch in enumerate(batches[:2]):  # one of each kind
-        trainer.stepper.run(batch, number, 1e-3, consistent=number == 1)
+    kinds = ["drop", "consistency", "dense"]
+    for kind, batch in zip(kinds, batches, strict=False):
+        trainer.stepper.run(batch, 1, 1e-3, kind)
     monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)
-    for number, batch in enumerate(batches[2:8]):
-        trainer.stepper.run(batch, number, 1e-3, consistent=number % 2 == 1)
+    for kind, batch in zip(kinds * 2, batches[3:], strict=False):
+        trainer.stepper.run(batch, 2, 1e-3, kind)
 
 
 def test_with_loss_scaling_an_overflow_skips_every_optimizer_and_the_importance(tmp_path, data):
@@ -224,9 +225,9 @@ def test_with_loss_scaling_an_overflow_skips_every_optimizer_and_the_importance(
     trainer = Trainer(tmp_path, load_prepared(data), config(**settings))
     stepper, before = trainer.stepper, {k: v.clone() for k, v in trainer.objective.state_dict().items()}
     handle = trainer.objective.model.layers[0].query.weight.register_hook(lambda gradient: gradient * np.inf)
-    stepper.run(trainer.batches.at(1), 1, 1e-3, consistent=False)
+    stepper.run(trainer.batches.at(1), 1, 1e-3, "drop")
     assert all(torch.equal(before[name], value) for name, value in trainer.objective.state_dict().items())
     handle.remove()
-    stepper.run(trainer.batches.at(1), 1, 1e-3, consistent=False)
+    stepper.run(trainer.batches.at(1), 1, 1e-3, "drop")
     after = trainer.objective.state_dict()
     assert not any(torch.equal(before[name], after[name]) for name in ("model.head_bias", "model.head_dense.weight"))

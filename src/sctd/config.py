@@ -1,6 +1,6 @@
 """Every setting of a pretraining run, as typed dataclasses: flags, YAML recipes and the API are made from these.
 
-No heavy import here: `sctd --help` reads this file. `check` says in one sentence what a user got wrong.
+No heavy import here: `sctd --help` reads this file. `sctd.check` says in one sentence what a user got wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ModelConfig:
     Args:
         preset: tiny 2x128, mini 4x256, small 4x512, medium 8x512, base 12x768 or large 24x1024 (layers x hidden
             size); the four sizes below override it.
-        num_layers: transformer layers L. Dropping needs an even number, 4 at least.
+        num_layers: transformer layers L. Published dropping needs an even number, 4 at least.
         hidden_size: H, a multiple of num_heads.
         num_heads: attention heads.
         intermediate_size: width of the feed-forward layer; null: 4 H.
@@ -86,12 +86,25 @@ class DroppingConfig:
         keep_rule: how the kept tokens are chosen: `importance` (published), `random` or `frequency` (rare first).
         beta: decay of the running importance, m <- beta m + (1 - beta) loss; Hou et al. 0.995, ScTD's code 0.95.
         initial_importance: value that every token id starts with.
+        route: the way through the middle layers. `hybrid` (published): the first of them still reads all tokens as
+            keys and values. `skip`: the kept tokens alone from the first on (as TREAD, Krause et al., 2025). `redraw`:
+            so too, each middle layer with random tokens of its own (random-LTD, Yao et al., 2022); keep_rule random.
+        start_layer: number, from 0, of the first middle layer; null: L/2 - 1, as published. Below 0 it is counted from
+            the end, -1 being the last layer.
+        end_layer: number of the layer from which on all tokens are processed again; null: -1, as published.
+        full_start: share of the run's steps, at its start, in which nothing is dropped.
+        full_tail: the same at its end. In neither are there consistency steps.
     """
 
     keep_ratio: float = 0.5
     keep_rule: str = "importance"
     beta: float = 0.995
     initial_importance: float = 10.0
+    route: str = "hybrid"
+    start_layer: int | None = None
+    end_layer: int | None = None
+    full_start: float = 0.0
+    full_tail: float = 0.0
 
 
 @dataclass
@@ -218,10 +231,14 @@ class LogConfig:
     Args:
         every: steps between lines in metrics.jsonl; null: 200 lines a run.
         tensorboard: write TensorBoard scalars to RUN/tb.
+        wandb: project of Weights & Biases to log to (needs `pip install wandb`); null: none.
+        trackio: project of Trackio to log to (needs `pip install trackio`); null: none.
     """
 
     every: int | None = None
     tensorboard: bool = True
+    wandb: str | None = None
+    trackio: str | None = None
 
 
 @dataclass
@@ -280,69 +297,23 @@ def resolve_shape(model: ModelConfig) -> tuple[int, int, int, int]:
     return layers, hidden, heads, intermediate
 
 
-def _between(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
-    below = value <= low if open_low else value < low
-    if below or value > high or value != value:
-        raise UserError(f"{name} is {value}; it must be in {'(' if open_low else '['}{low:g}, {high:g}].")
+def resolve_middle(dropping: DroppingConfig, num_layers: int) -> tuple[int, int]:
+    """(start, end): layers start .. end - 1 are the middle ones, which process the kept tokens.
 
-
-def check(config: PretrainConfig) -> None:
-    """Raise UserError, in one sentence, for the first setting that cannot work."""
-    layers = resolve_shape(config.model)[0]
-    if not 0 <= config.seed < 2**63:
-        raise UserError(f"seed is {config.seed}; it must be 0 or more, and below 2**63.")
-    if config.init_from is not None:
-        for name in ("num_layers", "hidden_size", "num_heads", "intermediate_size", "max_position_embeddings"):
-            if getattr(config.model, name) is not None:
-                raise UserError(
-                    f"model.{name} is set, but with init_from the model's shape is that of {config.init_from}: "
-                    "leave it out."
-                )
-    _between("dropping.keep_ratio", config.dropping.keep_ratio, 0, 1, open_low=True)
-    _between("dropping.beta", config.dropping.beta, 0, 1)
-    if config.init_from is None and config.method != "dense" and (layers < 4 or layers % 2):
+    Raises UserError where there is no such layer.
+    """
+    start, end = dropping.start_layer, dropping.end_layer
+    if (start is None or end is None) and (num_layers < 4 or num_layers % 2):
         raise UserError(
-            f"method {config.method!r} needs an even number of layers, 4 at least, and the model has {layers}: "
-            "set model.num_layers (or model.preset) accordingly, or use --method dense."
+            f"dropping as published needs an even number of layers, 4 at least, and the model has {num_layers}: set "
+            "model.num_layers (or model.preset) accordingly, give dropping.start_layer and dropping.end_layer, or use "
+            "--method dense."
         )
-    _between("masking.mlm_probability", config.masking.mlm_probability, 0, 1, open_low=True)
-    _between("masking.mask_share", config.masking.mask_share, 0, 1)
-    _between("masking.random_share", config.masking.random_share, 0, 1 - config.masking.mask_share + 1e-9)
-    _between("model.dropout", config.model.dropout, 0, 0.99)
-    _between("model.attention_dropout", config.model.attention_dropout, 0, 0.99)
-    _between("schedule.decay", config.schedule.decay, 0, 1)
-    if config.schedule.steps is None and config.schedule.minutes is None:
-        raise UserError("The run has no length: set schedule.steps or schedule.minutes.")
-    at_least_one = {
-        "schedule.steps": config.schedule.steps,
-        "consistency.interval": config.consistency.interval,
-        "batch.size": config.batch.size,
-        "batch.micro": config.batch.micro,
-        "eval.every": config.eval.every,
-        "eval.probes_every": config.eval.probes_every,
-        "eval.sequences": config.eval.sequences,
-        "checkpoint.every": config.checkpoint.every,
-        "checkpoint.keep": config.checkpoint.keep,
-        "log.every": config.log.every,
-    }
-    for name, number in at_least_one.items():
-        if number is not None and number < 1:
-            raise UserError(f"{name} is {number}; it must be 1 or more.")
-    above_zero = {
-        "schedule.minutes": config.schedule.minutes,
-        "optimizer.lr": config.optimizer.lr,
-        "optimizer.grad_clip": config.optimizer.grad_clip,
-        "optimizer.eps": config.optimizer.eps,
-    }
-    for name, value in above_zero.items():
-        if value is not None and not value > 0:
-            raise UserError(f"{name} is {value}; it must be above 0.")
-    for name, value in (
-        ("schedule.warmup", config.schedule.warmup),
-        ("consistency.weight", config.consistency.weight),
-        ("optimizer.weight_decay", config.optimizer.weight_decay),
-    ):
-        if not value >= 0:
-            raise UserError(f"{name} is {value}; it must be 0 or more.")
-    _between("optimizer.betas[0]", config.optimizer.betas[0], 0, 0.99999)
-    _between("optimizer.betas[1]", config.optimizer.betas[1], 0, 0.999999)
+    start = num_layers // 2 - 1 if start is None else start + num_layers * (start < 0)
+    end = num_layers - 1 if end is None else end + num_layers * (end < 0)
+    if not 0 <= start < end <= num_layers - 1:
+        raise UserError(
+            f"dropping.start_layer {start} and dropping.end_layer {end} do not fit a model of {num_layers} layers: "
+            f"start must be 0 or more and below end, and end at most {num_layers - 1}, as the last layer reads all."
+        )
+    return start, end

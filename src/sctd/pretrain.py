@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sctd.config import PretrainConfig, check
+from sctd.check import check
+from sctd.config import PretrainConfig
 from sctd.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 # what a run that has no checkpoint yet may hold
 WRITTEN_BEFORE_A_CHECKPOINT = {
-    "config.yaml", "environment.json", "origin", "baselines.json", "metrics.jsonl", "tb", "checkpoints",
+    "config.yaml", "environment.json", "origin", "baselines.json", "metrics.jsonl", "tb", "wandb", "checkpoints",
 }  # fmt: skip
 
 
@@ -53,8 +54,10 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
     from sctd.hf.load import model_folder
     from sctd.hf.origin import write_origin
     from sctd.tokens.prepared import load_prepared
+    from sctd.train.trackers import check_trackers
     from sctd.train.trainer import Interrupted, Trainer, data_fingerprint
 
+    check_trackers(config.log)
     start = None if config.init_from is None or checkpoint else model_folder(config.init_from)
     prepared = load_prepared(data)
     if checkpoint is not None and checkpoint[1].data != data_fingerprint(prepared):
@@ -139,7 +142,7 @@ def _signals(run: Path, config: PretrainConfig) -> Any:
     """What eval.probes asks for, with its data read, or null."""
     if not config.eval.probes:
         return None
-    from sctd.scores.extras import check_installed
+    from sctd.extras import check_installed
     from sctd.scores.signals import Signals
 
     check_installed("sklearn", "accelerate", extra="evaluate")

@@ -31,8 +31,3 @@ PEERS = {
     "hf-eager-compiled": Peer("eager", compiled=True, workers=4),
 }
 MATMUL = "matmul"  # the bare matrix product, in every measurement
-
-
-def kinds_of(arm: str) -> tuple[str, ...]:
-    """The kinds of step of an arm, each timed by itself."""
-    return ("drop", "consistency") if arm == "sctd" else (arm,)

@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from sctd.bench.arms import MATMUL, METHODS, PEERS, kinds_of
+from sctd.bench.arms import MATMUL, METHODS, PEERS
 from sctd.config import PretrainConfig
 from sctd.errors import UserError
 
@@ -66,7 +66,7 @@ def bench(
     if minutes is not None and not minutes > 0:
         raise UserError(f"--minutes is {minutes}; it must be above 0.")
 
-    from sctd.scores.extras import check_installed
+    from sctd.extras import check_installed
 
     check_installed(*(["accelerate"] if peers else []), *(["matplotlib"] if json else []), extra="bench")
 
@@ -91,9 +91,10 @@ def bench(
         about |= {"rounds": rounds, "minutes": minutes, "against": peers}
         arms_named = ", ".join([*peers, *methods])
         say(f"{about['sequences']} x {about['length']} tokens a step, {about['precision']}: {arms_named}.")
+        shares = {arm: _shares(config, arm) for arm in [*peers, *methods, MATMUL]}
         jobs = [
-            Job(arm, str(prepared.path), _settings(config, arm, about), str(Path(scratch) / arm), kinds_of(arm))
-            for arm in [*peers, *methods, MATMUL]
+            Job(arm, str(prepared.path), _settings(config, arm, about), str(Path(scratch) / arm), tuple(kinds))
+            for arm, kinds in shares.items()
         ]
         with progress_bar() as bar:
             line = bar.add_task("bench", total=len(jobs) * (rounds + 2), note="")
@@ -104,9 +105,7 @@ def bench(
             times, rest = measure(jobs, rounds, advance, on_gpu=choose_device(config.device).type != "cpu")
     results: dict[str, Any] = {
         "about": about,
-        "arms": figures(
-            times, rest["parts"], rest["bytes"], shape, about["sequences"], about["interval"], peers, minutes
-        ),
+        "arms": figures(times, rest["parts"], rest["bytes"], shape, about["sequences"], shares, peers, minutes),
         "parts": rest["parts"],
         "matmul_flops": 2 / statistics.median(times[MATMUL][MATMUL]),
         "seconds": times,
@@ -123,7 +122,7 @@ def bench(
 def _check(config: PretrainConfig, methods: list[str], peers: list[str], rounds: int) -> None:
     from dataclasses import replace
 
-    from sctd.config import check
+    from sctd.check import check
     from sctd.recipe import did_you_mean
 
     for flag, given, names in (("--arms", methods, METHODS), ("--against", peers, PEERS)):
@@ -150,6 +149,7 @@ def _about(config: PretrainConfig, prepared: Any) -> tuple[dict[str, Any], Any]:
 
     from sctd.config import resolve_shape
     from sctd.method.cost import Shape
+    from sctd.method.route import Route
     from sctd.method.selection import kept_count
     from sctd.model.attention import choose_attention
     from sctd.train.device import choose_device, choose_precision
@@ -159,6 +159,7 @@ def _about(config: PretrainConfig, prepared: Any) -> tuple[dict[str, Any], Any]:
     layers, hidden, _, intermediate = resolve_shape(config.model)
     length, vocabulary = prepared.manifest.seq_len, prepared.manifest.vocab_size
     kept = kept_count(config.dropping.keep_ratio, length)
+    drops = (layers >= 4 and layers % 2 == 0) or None not in (config.dropping.start_layer, config.dropping.end_layer)
     shape = Shape(
         layers,
         hidden,
@@ -169,6 +170,7 @@ def _about(config: PretrainConfig, prepared: Any) -> tuple[dict[str, Any], Any]:
         kept,
         kept if config.consistency.place == "mean" else 1,
         config.consistency.share_prefix,
+        Route.of(config.dropping, layers) if drops else None,
     )
     where = environment(device)
     about = {
@@ -191,6 +193,17 @@ def _about(config: PretrainConfig, prepared: Any) -> tuple[dict[str, Any], Any]:
         "started": where["started"],
     }
     return about, shape
+
+
+def _shares(config: PretrainConfig, arm: str) -> dict[Any, float]:
+    """An arm's kinds of step, each with its share of the steps."""
+    from dataclasses import replace
+
+    from sctd.method.step_plan import StepPlan
+
+    if arm not in METHODS:
+        return {arm: 1.0}
+    return dict(StepPlan.of(replace(config, method=arm)).shares())  # type: ignore[arg-type]
 
 
 def _settings(config: PretrainConfig, arm: str, about: dict[str, Any]) -> dict[str, Any]:

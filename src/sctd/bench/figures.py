@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from operator import truediv
 from typing import Any
 
-from sctd.bench.arms import MATMUL
+from sctd.bench.arms import MATMUL, METHODS
 from sctd.bench.rounds import Times
 from sctd.method.cost import Shape
 from sctd.train.budget import steps_in
@@ -23,33 +23,20 @@ def ratio(slower: Sequence[float], faster: Sequence[float]) -> dict[str, float]:
     return summary(list(map(truediv, slower, faster)))
 
 
-def seconds_a_step(times: Times, interval: int | None) -> dict[str, list[float]]:
-    """Seconds of each arm's step, a figure a round; of sctd, the mean over an interval."""
-    return {arm: mean_step(kinds, interval) for arm, kinds in times.items()}
+Shares = Mapping[Any, float]  # kind of step -> its share of the steps
 
 
-def mean_step(kinds: Mapping[str, Sequence[float]], interval: int | None) -> list[float]:
-    """Kind -> seconds of each round, to seconds of each round's mean step over an interval."""
-    if len(kinds) == 1:
-        return list(*kinds.values())
-    share = _consistency_share(interval)
-    [plain] = (name for name in kinds if name != "consistency")
-    return [(1 - share) * p + share * both for p, both in zip(kinds[plain], kinds["consistency"], strict=True)]
+def mean_step(kinds: Mapping[str, Sequence[float]], shares: Shares) -> list[float]:
+    """Kind -> seconds of each round, to seconds of each round's mean step."""
+    rounds = zip(*(kinds[kind] for kind in shares), strict=True)
+    return [sum(share * each for share, each in zip(shares.values(), one, strict=True)) for one in rounds]
 
 
-def _consistency_share(interval: int | None) -> float:
-    """How many of sctd's steps are consistency steps."""
-    return 0.0 if interval is None else 1 / interval
-
-
-def operations(arm: str, shape: Shape, interval: int | None) -> float:
-    """Multiply-adds of a sequence in training; of sctd, the mean over an interval."""
-    if arm == "sctd":
-        share = _consistency_share(interval)
-        return (1 - share) * shape.training("drop") + share * shape.training("consistency")
-    if arm in ("dense", "drop"):
-        return shape.training(arm)  # type: ignore[arg-type]
-    return shape.plain_training()
+def operations(arm: str, shape: Shape, shares: Shares) -> float:
+    """Multiply-adds of a sequence in training, the mean over the kinds of step."""
+    if arm not in METHODS:
+        return shape.plain_training()
+    return sum(share * shape.training(kind) for kind, share in shares.items())
 
 
 def figures(
@@ -58,20 +45,22 @@ def figures(
     memory: Mapping[str, int],
     shape: Shape,
     sequences: int,
-    interval: int | None,
+    shares: Mapping[str, Shares],
     against: Sequence[str],
     minutes: float | None = None,
 ) -> dict[str, Any]:
     """What the report shows of each arm, see the names below; `against` are arms that ratios are taken to.
 
+    `shares`: of each arm, how many of its steps are of each kind.
+
     With `minutes`, also the number of steps that this time gives each arm.
     """
     bare = times[MATMUL][MATMUL]
-    seconds = seconds_a_step({arm: kinds for arm, kinds in times.items() if arm != MATMUL}, interval)
+    seconds = {arm: mean_step(kinds, shares[arm]) for arm, kinds in times.items() if arm != MATMUL}
     fixed = _fixed(parts)
     found: dict[str, Any] = {}
     for arm, each in seconds.items():
-        work = sequences * operations(arm, shape, interval)
+        work = sequences * operations(arm, shape, shares[arm])
         found[arm] = {
             "seconds": summary(each),
             "tokens_per_second": sequences * shape.length / statistics.median(each),
@@ -85,7 +74,8 @@ def figures(
         others = [*against, *(["dense"] if "dense" in seconds else [])]
         found[arm]["times_as_fast_as"] = {other: ratio(seconds[other], each) for other in others}
         if "dense" in seconds and arm in ("drop", "sctd"):
-            allowed = _allowed(arm, seconds["dense"], fixed, shape, interval)
+            fewer = operations(arm, shape, shares[arm]) / operations("dense", shape, {"dense": 1.0})
+            allowed = _allowed(statistics.median(seconds["dense"]), fixed, fewer)
             found[arm]["allowed_times_dense"] = allowed
             found[arm]["share_of_allowed"] = found[arm]["times_as_fast_as"]["dense"]["median"] / allowed
     return found
@@ -97,8 +87,12 @@ def _fixed(parts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float:
     return dense.get("data", 0.0) + dense.get("optimizer", 0.0)
 
 
-def _allowed(arm: str, dense: Sequence[float], fixed: float, shape: Shape, interval: int | None) -> float:
-    """How many times as fast as dense an arm is whose every operation takes as long as dense's."""
-    step = statistics.median(dense)
-    fewer = operations(arm, shape, interval) / operations("dense", shape, interval)
+def _allowed(step: float, fixed: float, fewer: float) -> float:
+    """How many times as fast as dense an arm is whose every operation takes as long as dense's.
+
+    Args:
+        step: seconds of dense's.
+        fixed: of these, those that no operation is in.
+        fewer: the arm's operations, dense's being 1.
+    """
     return step / (fixed + (step - fixed) * fewer)

@@ -60,7 +60,7 @@ def ours(job: Job, config: PretrainConfig, commands: Commands) -> None:
         for _ in range(command["steps"]):
             number, batch = next(batches)
             stepper.mark("data")
-            stepper.run(batch, number, LR, command["kind"] == "consistency")
+            stepper.run(batch, number, LR, command["kind"])
         synchronise(device)
         commands.answer(seconds=(time.perf_counter() - began) / command["steps"], parts=parts)
 

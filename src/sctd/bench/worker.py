@@ -29,7 +29,7 @@ class Job:
         data: a data folder.
         settings: of the configuration, by dotted name.
         scratch: a folder to write to.
-        kinds: of step, each timed by itself; "consistency" is what its name says.
+        kinds: of step, each timed by itself; of ours those of `sctd.method.step_plan`.
     """
 
     arm: str

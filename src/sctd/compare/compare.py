@@ -18,8 +18,8 @@ PLAN = "plan.json"
 
 def compare(
     data: str,
-    arms: list[str],
     out: str,
+    arms: list[str] | None = None,
     config: PretrainConfig | None = None,
     seeds: list[int] | None = None,
     equal: Literal["both", "steps", "time"] = "both",
@@ -27,6 +27,7 @@ def compare(
     scores: list[str] | None = None,
     scores_data: str | None = None,
     rounds: int = 15,
+    ablation: str | None = None,
 ) -> dict[str, Any]:
     """Pretrain several arms with several seeds, score them, and say what differs and how sure that is.
 
@@ -37,9 +38,9 @@ def compare(
 
     Args:
         data: folder that `sctd prepare` wrote.
+        out: folder for everything.
         arms: two or more of `dense`, `drop`, `sctd`, a keep rule (`random`, `frequency`), a recipe, each with overrides
             if wanted: `sctd@interval=5`, `random@keep_ratio=0.25`, `dense@steps=2000`.
-        out: folder for everything.
         config: what all arms have in common; its schedule.steps are the first arm's.
         seeds: of the runs, the same for every arm; null: 1, 2 and 3.
         equal: `steps`, `time`, or `both`.
@@ -49,6 +50,9 @@ def compare(
             with seed 1); null: none. What is asked for later than with the first command is shown, but not tested.
         scores_data: folder that holds blimp, probing or tasks, as far as they are wanted.
         rounds: turns of each arm in measuring step times.
+        ablation: in place of arms, a list of them that is shipped, by name: `interval`, `weight`, `terms`, `distance`,
+            `place`, `variant`, `keep_ratio`, `keep_rule`, `beta`, `where`, `route`, `full_tail`, `full_start`,
+            `optimizer`.
 
     Returns:
         What results.json holds, see `sctd.compare.results.collect`.
@@ -62,12 +66,15 @@ def compare(
 
     from dataclasses import asdict
 
+    from sctd.compare.ablations import arms_of
     from sctd.compare.arms import parse_arms
     from sctd.compare.plan import dotted
     from sctd.compare.scoring import check_scores
-    from sctd.scores.extras import check_installed
+    from sctd.extras import check_installed
 
-    chosen = parse_arms(arms, dotted(asdict(config)))
+    if (arms is None) == (ablation is None):
+        raise UserError("Give --arms, such as --arms dense drop sctd, or --ablation: one of the two.")
+    chosen = parse_arms(arms or arms_of(str(ablation)), dotted(asdict(config)))
     check_installed("scipy", *(["sklearn", "accelerate"] if scores else []), extra="evaluate")
     check_installed("matplotlib", extra="bench")
     check_scores(scores, scores_data)

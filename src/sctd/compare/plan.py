@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sctd.check import check
 from sctd.compare.arms import Arm
-from sctd.config import PretrainConfig, check
+from sctd.config import PretrainConfig
 from sctd.errors import UserError
 from sctd.recipe import build_config
 

@@ -11,6 +11,8 @@ from typing import Any
 from sctd.bench.figures import mean_step
 from sctd.bench.rounds import measure
 from sctd.bench.worker import Job
+from sctd.method.step_plan import StepKind, StepPlan
+from sctd.recipe import build_config
 
 
 def measure_step_times(
@@ -20,7 +22,7 @@ def measure_step_times(
     advance: Callable[[str], None],
     on_gpu: bool,
 ) -> dict[str, float]:
-    """Arm -> seconds of a step, see `paired`; with consistency steps, the mean over an interval.
+    """Arm -> seconds of a step, see `paired`; the mean over its kinds of step.
 
     Args:
         settings: (arm, its settings by dotted name).
@@ -31,13 +33,11 @@ def measure_step_times(
     """
     with tempfile.TemporaryDirectory(prefix="sctd-compare-") as scratch:
         jobs = [
-            Job(f"arm {number}", str(data), dict(each), str(Path(scratch) / str(number)), kinds_of(each))
+            Job(f"arm {number}", str(data), dict(each), str(Path(scratch) / str(number)), tuple(shares_of(each)))
             for number, (_, each) in enumerate(settings)
         ]
         times, _ = measure(jobs, rounds, advance, on_gpu)
-    rounds_of = [
-        mean_step(times[job.arm], each["consistency.interval"]) for (_, each), job in zip(settings, jobs, strict=True)
-    ]
+    rounds_of = [mean_step(times[job.arm], shares_of(each)) for (_, each), job in zip(settings, jobs, strict=True)]
     return {arm: paired(rounds_of[0], each) for (arm, _), each in zip(settings, rounds_of, strict=True)}
 
 
@@ -49,9 +49,6 @@ def paired(first: Sequence[float], other: Sequence[float]) -> float:
     return statistics.median(first) * statistics.median(b / a for a, b in zip(first, other, strict=True))
 
 
-def kinds_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The kinds of step that a run of these settings has."""
-    interval = settings["consistency.interval"]
-    if settings["method"] != "sctd" or interval is None:
-        return ("plain",)
-    return ("consistency",) if interval == 1 else ("plain", "consistency")
+def shares_of(settings: Mapping[str, Any]) -> dict[StepKind, float]:
+    """The kinds of step that a run of these settings has, each with its share of the steps."""
+    return StepPlan.of(build_config(settings)).shares()

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from sctd.config import DroppingConfig, resolve_middle
 from sctd.hf.origin import Origin
 from sctd.text.hub import PREFIX
 from sctd.train.checkpoint import TrainState
@@ -64,8 +65,10 @@ token."""
 
 DROP = """\
 Masked language modelling with token dropping (Hou et al., "Token Dropping for Efficient BERT Pretraining", ACL 2022, \
-[arXiv 2203.13240](https://arxiv.org/abs/2203.13240)). In training, the layers in the middle processed only {keep:.0%} \
-of each sequence's tokens (chosen by the rule `{rule}`), which takes less time; the last layer processed all of them."""
+[arXiv 2203.13240](https://arxiv.org/abs/2203.13240)). In training, {layers} processed only {keep:.0%} of each \
+sequence's tokens (chosen by the rule `{rule}`, route `{route}`), which takes less time; the others processed all."""
+
+FULL = "Nothing was dropped in the {where} of the steps."
 
 CONSISTENCY = """\
 With semantic-consistent learning (Zhong et al., "Revisiting Token Dropping Strategy in Efficient BERT Pretraining", \
@@ -135,11 +138,7 @@ def _public(path: str) -> str:
 
 def _training(run: Path, state: TrainState, origin: Origin) -> str:
     config = state.config
-    told = [
-        DENSE
-        if config["method"] == "dense"
-        else DROP.format(keep=config["dropping"]["keep_ratio"], rule=config["dropping"]["keep_rule"])
-    ]
+    told = [DENSE if config["method"] == "dense" else _dropping(config, origin)]
     if config["method"] == "sctd":
         consistency = config["consistency"]
         when = f"every {consistency['interval']} steps" if consistency["interval"] else "(here: never)"
@@ -163,6 +162,21 @@ def _training(run: Path, state: TrainState, origin: Origin) -> str:
         versions = ", ".join(f"{name} {environment['packages'][name]}" for name in ("torch", "transformers"))
         facts += [["machine", machine], ["made with", f"sctd {environment['sctd']}, {versions}"]]
     return "\n".join(["## Training", "", "\n\n".join(told), "", *_table(["", ""], facts), ""])
+
+
+def _dropping(config: dict[str, Any], origin: Origin) -> str:
+    dropping = DroppingConfig(**config["dropping"])
+    start, end = resolve_middle(dropping, origin.config["num_hidden_layers"])
+    layers = f"layers {start} to {end - 1}" if end - start > 1 else f"layer {start}"
+    told = DROP.format(
+        layers=f"{layers} (of 0 to {origin.config['num_hidden_layers'] - 1})",
+        keep=dropping.keep_ratio,
+        rule=dropping.keep_rule,
+        route=dropping.route,
+    )
+    shares = {"first": dropping.full_start, "last": dropping.full_tail}
+    where = " and the ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
+    return f"{told} {FULL.format(where=where)}" if where else told
 
 
 def _losses(run: Path, state: TrainState) -> str:

@@ -7,9 +7,9 @@ measurement, not a count, says what it costs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-StepKind = Literal["dense", "drop", "consistency"]
+from sctd.method.route import ROUTES, Route
+from sctd.method.step_plan import StepKind
 
 BACKWARD = 2  # times the forward pass: the gradients of the inputs and of the weights
 
@@ -28,6 +28,7 @@ class Shape:
         kept: K, rows a sequence that the middle layers process.
         compared: R, rows a sequence that a consistency step compares.
         share_prefix: as `consistency.share_prefix`.
+        route: the way through the middle layers; null: the published one.
     """
 
     num_layers: int
@@ -39,6 +40,7 @@ class Shape:
     kept: int
     compared: int = 1
     share_prefix: bool = True
+    route: Route | None = None
 
     def layer(self, queries: int, keys: int) -> int:
         """A layer whose queries and feed-forward run at some rows, and whose keys and values at as many or more."""
@@ -54,16 +56,18 @@ class Shape:
     def forward(self, kind: StepKind) -> int:
         """Forward pass of one sequence in a step of this kind."""
         full = self.layer(self.length, self.length)
-        before = self.num_layers // 2 - 1  # layers before the hybrid one, and as many after it that see kept rows
+        last = self.num_layers - 1
         if kind == "dense":
-            return (self.num_layers - 1) * full + self._last(self.predictions)
+            return last * full + self._last(self.predictions)
+        route = self.route or Route("hybrid", self.num_layers // 2 - 1, last)
         read = self.predictions + (self.compared if kind == "consistency" else 0)
-        middle = self.layer(self.kept, self.length) + before * self.layer(self.kept, self.kept)
-        dropped = before * full + middle + self._last(read)
+        keys = self.length if ROUTES[route.name].reads_all else self.kept  # of the first middle layer
+        middle = self.layer(self.kept, keys) + (route.end - route.start - 1) * self.layer(self.kept, self.kept)
+        dropped = (route.start + last - route.end) * full + middle + self._last(read)
         if kind == "drop":
             return dropped
-        own_prefix = 0 if self.share_prefix else before * full
-        return dropped + own_prefix + (self.num_layers // 2) * full + self._last(read)
+        own_prefix = 0 if self.share_prefix else route.start * full
+        return dropped + own_prefix + (last - route.start) * full + self._last(read)
 
     def _last(self, rows: int) -> int:
         """The last layer at the rows that are read, and the head at the predicted ones."""

@@ -1,7 +1,8 @@
 """How far, layer by layer, the pass with dropping is from the full pass: what the ScTD paper's analysis looks at.
 
-Layers 0 .. L/2-2 are the same in both passes, and so are the kept rows of layer L/2-1, the hybrid one, which reads all
-rows. Of layers L/2 .. L-2 the kept rows are compared with the same rows of the full pass, of layer L-1 all rows.
+The layers before the middle ones are the same in both passes, and so are the kept rows of a hybrid layer, which reads
+all rows. Of each middle layer the rows that it processed are compared with the same rows of the full pass, of the
+layers after them all rows.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import torch
 from torch import Tensor
 
 from sctd.method.consistency import kl
-from sctd.method.dropping import prefix_length
+from sctd.method.route import Route
 from sctd.model.attention import key_bias
 from sctd.model.bert import Bert
-from sctd.model.rows import put_rows, take_rows
+from sctd.model.rows import take_rows
 
 
 @dataclass
@@ -32,34 +33,33 @@ class LayerStates:
     real: Tensor | None
 
 
-def layer_states(model: Bert, input_ids: Tensor, attention_mask: Tensor | None, kept: Tensor) -> list[LayerStates]:
+def layer_states(
+    model: Bert, input_ids: Tensor, attention_mask: Tensor | None, kept: list[Tensor], route: Route
+) -> list[LayerStates]:
     """The outputs of all L layers in both passes.
 
     Args:
         model: L layers.
         input_ids: (B, S).
         attention_mask: (B, S), or null where nothing is padded.
-        kept: (B, K) rows that the middle layers keep.
+        kept: (B, K) rows that the middle layers keep, one for each draw of the route.
+        route: the way through the middle layers.
     """
-    layers = model.config.num_layers
-    hybrid, last = prefix_length(layers), layers - 1
     bias = None if attention_mask is None else key_bias(attention_mask)
-    kept_real = None if attention_mask is None else attention_mask.gather(1, kept)
-    kept_bias = None if kept_real is None else key_bias(kept_real)
     states = []
-    hidden = model.embed(input_ids)
-    for number in range(hybrid):
-        hidden = model.layer(number, hidden, bias)
-        states.append(LayerStates(hidden, hidden, attention_mask))
-    prefix, full = hidden, hidden
-    dropped = model.layer(hybrid, prefix, bias, kept)
-    for number in range(hybrid, last):
+    full = model.embed(input_ids)
+    for number in range(route.start):
         full = model.layer(number, full, bias)
-        if number > hybrid:
-            dropped = model.layer(number, dropped, kept_bias)
-        states.append(LayerStates(take_rows(full, kept), dropped, kept_real))
-    merged = put_rows(prefix, kept, dropped)
-    states.append(LayerStates(model.layer(last, full, bias), model.layer(last, merged, bias), attention_mask))
+        states.append(LayerStates(full, full, attention_mask))
+    outputs, dropped = route.run(model, full, attention_mask, kept)
+    for place, output in enumerate(outputs):
+        full = model.layer(route.start + place, full, bias)
+        rows = kept[min(place, len(kept) - 1)]
+        real = None if attention_mask is None else attention_mask.gather(1, rows)
+        states.append(LayerStates(take_rows(full, rows), output, real))
+    for number in range(route.end, model.config.num_layers):
+        full, dropped = model.layer(number, full, bias), model.layer(number, dropped, bias)
+        states.append(LayerStates(full, dropped, attention_mask))
     return states
 
 

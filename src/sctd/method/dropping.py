@@ -5,6 +5,8 @@
     layers L/2 .. L-2   kept tokens alone
     layer  L-1          kept rows back among the dropped rows of the prefix's output: all tokens
 
+That is the published way; `sctd.method.route` has the others, and settings say at which layers it starts and ends.
+
 Layer L-1 runs its queries at the rows that are read, which is exact: its other rows reach no loss.
 """
 
@@ -15,9 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sctd.method.route import Route
 from sctd.model.attention import key_bias
 from sctd.model.bert import Bert
-from sctd.model.rows import put_rows, take_rows
+from sctd.model.rows import take_rows
 
 
 @dataclass
@@ -58,50 +61,43 @@ class Rows:
         return self.predicted if self.compared is None else torch.cat([self.compared, self.predicted], dim=1)
 
 
-def prefix_length(num_layers: int) -> int:
-    """Layers before the hybrid one: L/2 - 1."""
-    return num_layers // 2 - 1
-
-
-def run_prefix(model: Bert, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Embeddings and layers 0 .. L/2-2: X, (B, S, H)."""
+def run_prefix(model: Bert, input_ids: Tensor, attention_mask: Tensor | None, route: Route) -> Tensor:
+    """Embeddings and the layers before the middle ones: X, (B, S, H)."""
     bias = None if attention_mask is None else key_bias(attention_mask)
     hidden = model.embed(input_ids)
-    for number in range(prefix_length(model.config.num_layers)):
+    for number in range(route.start):
         hidden = model.layer(number, hidden, bias)
     return hidden
 
 
-def finish_full(
-    model: Bert, hidden: Tensor, attention_mask: Tensor | None, rows: Rows, first: int | None = None
-) -> PassOutput:
-    """The layers from `first` (null: the hybrid layer's number) to L-1 over all tokens, from their input (B, S, H)."""
+def finish_full(model: Bert, hidden: Tensor, attention_mask: Tensor | None, rows: Rows, first: int) -> PassOutput:
+    """The layers from number `first` to L-1 over all tokens, from their input (B, S, H)."""
     bias = None if attention_mask is None else key_bias(attention_mask)
     last = model.config.num_layers - 1
-    for number in range(prefix_length(model.config.num_layers) if first is None else first, last):
+    for number in range(first, last):
         hidden = model.layer(number, hidden, bias)
     local = None if rows.compared is None else take_rows(hidden, rows.compared)
-    return _read(rows, local, model.layer(last, hidden, bias, rows.joined))
+    compared = 0 if rows.compared is None else rows.compared.shape[1]
+    return PassOutput(local, model.layer(last, hidden, bias, rows.joined), compared)
 
 
-def finish_dropped(model: Bert, prefix: Tensor, attention_mask: Tensor | None, kept: Tensor, rows: Rows) -> PassOutput:
-    """Layers L/2-1 .. L-1 with dropping, from the prefix's output (B, S, H) and the kept rows (B, K)."""
-    layers = model.config.num_layers
-    bias = None if attention_mask is None else key_bias(attention_mask)
-    kept_bias = None if attention_mask is None else key_bias(attention_mask.gather(1, kept))
-    hybrid = prefix_length(layers)
-    hidden = model.layer(hybrid, prefix, bias, kept)
-    for number in range(hybrid + 1, layers - 1):
-        hidden = model.layer(number, hidden, kept_bias)
-    merged = put_rows(prefix, kept, hidden)
-    local = None if rows.compared is None else take_rows(merged, rows.compared)
-    return _read(rows, local, model.layer(layers - 1, merged, bias, rows.joined))
+def finish_dropped(
+    model: Bert, prefix: Tensor, attention_mask: Tensor | None, kept: list[Tensor], rows: Rows, route: Route
+) -> PassOutput:
+    """The middle layers with dropping, from the prefix's output (B, S, H), and the layers after them.
+
+    Args:
+        model: the encoder.
+        prefix: from `run_prefix`.
+        attention_mask: (B, S), or null where nothing is padded.
+        kept: row numbers (B, K), one for each draw of the route.
+        rows: what the losses read.
+        route: the way through the middle layers.
+    """
+    _, merged = route.run(model, prefix, attention_mask, kept)
+    return finish_full(model, merged, attention_mask, rows, route.end)
 
 
 def dense_pass(model: Bert, input_ids: Tensor, attention_mask: Tensor | None, rows: Rows) -> PassOutput:
     """All layers over all tokens, the last at the rows that are read; any number of layers."""
     return finish_full(model, model.embed(input_ids), attention_mask, rows, first=0)
-
-
-def _read(rows: Rows, local: Tensor | None, last: Tensor) -> PassOutput:
-    return PassOutput(local, last, 0 if rows.compared is None else rows.compared.shape[1])

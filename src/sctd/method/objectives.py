@@ -14,7 +14,9 @@ from sctd.errors import UserError
 from sctd.method.consistency import DISTANCES, kl, summarise
 from sctd.method.dropping import PassOutput, Rows, dense_pass, finish_dropped, finish_full, run_prefix
 from sctd.method.keep_rules import KEEP_RULES
-from sctd.method.selection import kept_count, select_kept
+from sctd.method.route import Route
+from sctd.method.selection import drawn_again, kept_count, select_kept
+from sctd.method.step_plan import StepKind
 from sctd.model.bert import Bert
 
 
@@ -32,7 +34,7 @@ class StepLosses:
 
     Args:
         total: what is minimised, with gradient.
-        loss: masked-LM loss of the training pass (the dropped one; for dense the full one).
+        loss: masked-LM loss of the training pass: the dropped one, or the full one where nothing is dropped.
         loss_full: masked-LM loss of the full pass, on consistency steps.
         kl_local: KL a sequence at layer L-2, on consistency steps, whatever distance is minimised.
         kl_global: the same at layer L-1.
@@ -83,27 +85,49 @@ class Objective(nn.Module):
         self.consistency = consistency
         self.register_buffer("tiers", tiers, persistent=False)
         self.keep_rule = KEEP_RULES[dropping.keep_rule](dropping, unigram) if method != "dense" else None
+        self._route = Route.of(dropping, model.config.num_layers) if method != "dense" else None
 
-    def forward(self, batch: Batch, totals: Totals, consistent: bool = False) -> StepLosses:
+    @property
+    def route(self) -> Route:
+        """The way through the middle layers, of a method that drops tokens."""
+        assert self._route is not None
+        return self._route
+
+    def forward(self, batch: Batch, totals: Totals, kind: StepKind | None = None) -> StepLosses:
         """Losses of one micro-batch, divided by the step's counts.
 
         Args:
             batch: B masked sequences.
             totals: counts of the whole step.
-            consistent: a consistency step: both passes, and their distance.
+            kind: of the step; null: `dense` for the method dense, else `drop`.
         """
-        if self.keep_rule is None:
+        if kind == "consistency":
+            return self._consistent(batch, totals)
+        if self.keep_rule is None or kind == "dense":
             output = dense_pass(self.model, batch.input_ids, batch.attention_mask, Rows(batch.positions))
-            loss = (self.token_losses(output, batch) * batch.weights).sum() / totals.predictions
-            return StepLosses(total=loss, loss=loss.detach())
-        return self._consistent(batch, totals) if consistent else self._dropped(batch, totals)
+        else:
+            prefix = run_prefix(self.model, batch.input_ids, batch.attention_mask, self.route)
+            kept = self.select(batch)
+            output = finish_dropped(self.model, prefix, batch.attention_mask, kept, Rows(batch.positions), self.route)
+        losses = self.token_losses(output, batch)
+        self._observe(batch, losses)
+        loss = (losses * batch.weights).sum() / totals.predictions
+        return StepLosses(total=loss, loss=loss.detach())
 
-    def select(self, batch: Batch) -> Tensor:
-        """Row numbers (B, K) of the kept tokens."""
+    def select(self, batch: Batch) -> list[Tensor]:
+        """Row numbers (B, K) of the kept tokens, one for each draw of the route."""
         assert self.keep_rule is not None
         ids = batch.input_ids
         keep = kept_count(self.dropping.keep_ratio, ids.shape[1])
-        return select_kept(self.keep_rule.scores(ids), self.tiers[ids], batch.tie_break, keep)
+        scores, tiers = self.keep_rule.scores(ids), self.tiers[ids]
+        return [
+            select_kept(scores, tiers, drawn_again(batch.tie_break, draw), keep) for draw in range(self.route.draws)
+        ]
+
+    def _observe(self, batch: Batch, losses: Tensor) -> None:
+        # steps that drop nothing count too, so that there is an importance when dropping begins
+        if self.training and self.keep_rule is not None:
+            self.keep_rule.observe(batch.labels, losses, batch.weights)
 
     def token_losses(self, output: PassOutput, batch: Batch) -> Tensor:
         """(B, P) float32 masked-LM losses."""
@@ -111,47 +135,34 @@ class Objective(nn.Module):
         losses = F.cross_entropy(logits.flatten(0, 1).float(), batch.labels.flatten(), reduction="none")
         return losses.view(batch.labels.shape)
 
-    def _dropped(self, batch: Batch, totals: Totals) -> StepLosses:
-        """Plain token dropping (Hou et al.)."""
-        assert self.keep_rule is not None
-        prefix = run_prefix(self.model, batch.input_ids, batch.attention_mask)
-        output = finish_dropped(self.model, prefix, batch.attention_mask, self.select(batch), Rows(batch.positions))
-        losses = self.token_losses(output, batch)
-        if self.training:
-            self.keep_rule.observe(batch.labels, losses, batch.weights)
-        loss = (losses * batch.weights).sum() / totals.predictions
-        return StepLosses(total=loss, loss=loss.detach())
-
-    def both_passes(self, batch: Batch, kept: Tensor) -> tuple[PassOutput, PassOutput]:
+    def both_passes(self, batch: Batch, kept: list[Tensor]) -> tuple[PassOutput, PassOutput]:
         """(full, dropped) of the same masked batch, weights shared."""
-        model, ids, mask = self.model, batch.input_ids, batch.attention_mask
-        compared = kept if self.consistency.place == "mean" else torch.zeros_like(kept[:, :1])
+        model, ids, mask, route = self.model, batch.input_ids, batch.attention_mask, self.route
+        compared = kept[-1] if self.consistency.place == "mean" else torch.zeros_like(kept[-1][:, :1])
         rows = Rows(batch.positions, compared)
-        prefix = run_prefix(model, ids, mask)
-        dropped = finish_dropped(model, prefix, mask, kept, rows)
+        prefix = run_prefix(model, ids, mask, route)
+        dropped = finish_dropped(model, prefix, mask, kept, rows, route)
         if not self.consistency.share_prefix:
-            prefix = run_prefix(model, ids, mask)
-        return finish_full(model, prefix, mask, rows), dropped
+            prefix = run_prefix(model, ids, mask, route)
+        return finish_full(model, prefix, mask, rows, route.start), dropped
 
-    def compared_vectors(self, batch: Batch, kept: Tensor, full: PassOutput, dropped: PassOutput) -> list[Tensor]:
+    def compared_vectors(self, batch: Batch, kept: list[Tensor], full: PassOutput, dropped: PassOutput) -> list[Tensor]:
         """What the distances compare, each (B, H): full local, dropped local, full global, dropped global."""
         weights = None
         if self.consistency.place == "mean" and batch.attention_mask is not None:
-            weights = batch.attention_mask.gather(1, kept)
+            weights = batch.attention_mask.gather(1, kept[-1])
         assert full.local is not None
         assert dropped.local is not None
         return [summarise(hidden, weights) for hidden in (full.local, dropped.local, full.global_, dropped.global_)]
 
     def _consistent(self, batch: Batch, totals: Totals) -> StepLosses:
         """Both passes of the same masked batch, and their distance (Zhong et al.)."""
-        assert self.keep_rule is not None
         settings = self.consistency
         kept = self.select(batch)
         full, dropped = self.both_passes(batch, kept)
 
         losses = self.token_losses(dropped, batch)
-        if self.training:
-            self.keep_rule.observe(batch.labels, losses, batch.weights)
+        self._observe(batch, losses)
         mlm_dropped = (losses * batch.weights).sum() / totals.predictions
         own_full_loss = settings.variant != "released-code"
         with torch.set_grad_enabled(own_full_loss and torch.is_grad_enabled()):

@@ -34,6 +34,20 @@ def _sortable(scores: Tensor) -> Tensor:
     return torch.where(bits < 0, -1 - bits, bits + 2**31)
 
 
+def drawn_again(tie_break: Tensor, draw: int) -> Tensor:
+    """Other second keys, a function of (B, S) ones and of the number of the draw; draw 0 is these themselves.
+
+    MurmurHash3's finalizer (Appleby, 2011), in the 32 low bits of int64, where products may wrap.
+    """
+    if draw == 0:
+        return tie_break
+    low = 0xFFFFFFFF
+    x = (tie_break + draw * 0x9E3779B1) & low
+    x = ((x ^ (x >> 16)) * 0x85EBCA6B) & low
+    x = ((x ^ (x >> 13)) * 0xC2B2AE35) & low
+    return (x ^ (x >> 16)) >> (32 - TIE_BREAK_BITS)
+
+
 def select_kept(scores: Tensor, tiers: Tensor, tie_break: Tensor, keep: int) -> Tensor:
     """Row numbers of the kept tokens, ascending.
 

@@ -27,8 +27,8 @@ def drift(
 ) -> dict[str, Any]:
     """Compare the pass with dropping with the full pass, layer by layer, through all checkpoints of a run.
 
-    Both passes read the same held-out sequences, masked as in evaluation, without dropout. The layers before L/2
-    are the same in both. Writes OUT/drift.json and, where the run has learned an importance,
+    Both passes read the same held-out sequences, masked as in evaluation, without dropout. The layers before L/2 are
+    the same in both, as dropping is published. Writes OUT/drift.json and, where the run has learned an importance,
     OUT/importance.tsv, which lists the tokens from the one that is kept first to the one that is dropped first.
 
     Args:
@@ -43,7 +43,7 @@ def drift(
 
     Returns:
         What drift.json holds: `settings`; `checkpoints`: [{step, cosine, kl_cls, cka: a figure a layer, as
-        `sctd.method.drift.DriftMeter.read` explains them; mean: of each over the layers L/2 .. L-1}];
+        `sctd.method.drift.DriftMeter.read` explains them; mean: of each from the first layer that can differ on}];
         `spearman`, with the rule importance: see `dropped_words.correlation`.
 
     Raises:
@@ -58,11 +58,12 @@ def drift(
     if target.exists() and not target.is_dir():
         raise UserError(f"--out {target} is a file: give a folder.")
 
-    from sctd.scores.extras import check_installed
+    from sctd.extras import check_installed
 
     check_installed("scipy", extra="evaluate")
 
     from sctd.batches.loader import evaluation_batches
+    from sctd.config import resolve_middle
     from sctd.console import Counter, progress_bar, say
     from sctd.files import disk_errors, write_json
     from sctd.recipe import build_config
@@ -72,7 +73,7 @@ def drift(
     from sctd.train.device import choose_device, choose_precision
     from sctd.train.evaluate import measure_drift
     from sctd.train.metrics import without_nan
-    from sctd.train.setup import ORIGIN, build_objective, read_vocabulary
+    from sctd.train.setup import ORIGIN, bert_config, build_objective, read_vocabulary
     from sctd.train.trainer import data_fingerprint
 
     whole = []
@@ -90,13 +91,15 @@ def drift(
     where = choose_device(device)
     chosen_precision = choose_precision(precision, where)[0]
     vocabulary = read_vocabulary(prepared)
+    layers = bert_config(config, prepared, where, source / ORIGIN).num_layers
+    try:
+        resolve_middle(config.dropping, layers)
+    except UserError:
+        raise UserError(f"{source} has {layers} layers, of which none can drop tokens: there is no drift.") from None
     objective = build_objective(config, prepared, vocabulary, where, source / ORIGIN, resumed=True)
-    layers = objective.model.config.num_layers
-    if layers < 4 or layers % 2:
-        raise UserError(f"{source} has {layers} layers; dropping needs an even number, 4 at least.")
     say(f"Compared by the rule {config.dropping.keep_rule!r}, keeping {config.dropping.keep_ratio:g} of the tokens.")
     batches = [batch for _, batch in evaluation_batches(prepared.validation, vocabulary, sequences, BATCH)]
-    first = layers // 2
+    first = objective.route.first_difference
     checkpoints: list[dict[str, Any]] = []
     with progress_bar() as bar:
         counter = Counter(bar, "drift", "sequences", len(whole) * sum(map(len, batches)))

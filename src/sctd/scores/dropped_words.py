@@ -58,9 +58,9 @@ def words_table(objective: Objective, data: PreparedData, batches: Sequence[Batc
     seen, kept = torch.zeros(size, dtype=torch.int64), torch.zeros(size, dtype=torch.int64)
     with torch.no_grad():
         for on_host in batches:
-            rows = objective.select(on_host.to(device)).cpu()
-            seen += torch.bincount(on_host.input_ids.flatten(), minlength=size)[:size]
-            kept += torch.bincount(on_host.input_ids.gather(1, rows).flatten(), minlength=size)[:size]
+            for rows in objective.select(on_host.to(device)):
+                seen += torch.bincount(on_host.input_ids.flatten(), minlength=size)[:size]
+                kept += torch.bincount(on_host.input_ids.gather(1, rows.cpu()).flatten(), minlength=size)[:size]
         scores = objective.keep_rule.scores(torch.arange(size, device=device)[None])[0].cpu().tolist()
     tokenizer = load_tokenizer(data.tokenizer_dir)
     tokens = tokenizer.convert_ids_to_tokens(list(range(size)))

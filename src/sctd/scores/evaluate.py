@@ -75,7 +75,7 @@ def evaluate(
             f"--max-length is {max_length}; it must be {SHORTEST} or more, for words beside special tokens."
         )
 
-    from sctd.scores.extras import check_installed
+    from sctd.extras import check_installed
     from sctd.scores.tasks.table import choose_tasks
 
     check_installed("sklearn", "accelerate", extra="evaluate")

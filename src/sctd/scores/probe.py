@@ -67,7 +67,7 @@ def probe(
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"--out {out} is a file: give a folder.")
 
-    from sctd.scores.extras import check_installed
+    from sctd.extras import check_installed
 
     check_installed("sklearn", extra="evaluate")
 

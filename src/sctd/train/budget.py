@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+from sctd.method.step_plan import StepKind
 
 WARM_UP_STEPS = 2
 TIMED_STEPS = 6
 LONGEST = 20.0  # seconds to time a kind of step for
 
 
-def seconds_a_step(run_step: Callable[[bool], None], interval: int | None) -> float:
-    """Mean seconds of a step over one interval of `interval` steps, the last of them a consistency step.
+def seconds_a_step(run_step: Callable[[StepKind], None], shares: Mapping[StepKind, float]) -> float:
+    """Mean seconds of a run's steps.
 
     Args:
-        run_step: carries out one step on a copy of the model; its argument says whether it is a consistency step.
-        interval: Fi, or null where there are no consistency steps.
+        run_step: carries out one step of a kind on a copy of the model.
+        shares: of the kinds of step among all steps.
     """
-    kinds = [False] if interval is None else [True] if interval == 1 else [False, True]
-    medians = {}
-    for kind in kinds:
+    mean = 0.0
+    for kind, share in shares.items():
         times: list[float] = []
         for number in range(WARM_UP_STEPS + TIMED_STEPS):
             start = time.perf_counter()
@@ -29,10 +30,8 @@ def seconds_a_step(run_step: Callable[[bool], None], interval: int | None) -> fl
                 times.append(time.perf_counter() - start)
             if sum(times) > LONGEST:
                 break
-        medians[kind] = statistics.median(times)
-    if interval is None or interval == 1:
-        return medians[kinds[0]]
-    return ((interval - 1) * medians[False] + medians[True]) / interval
+        mean += share * statistics.median(times)
+    return mean
 
 
 def steps_in(minutes: float, seconds: float) -> int:

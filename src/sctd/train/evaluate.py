@@ -68,7 +68,7 @@ def measure_drift(
         batch = on_host.to(device)
         with autocast(precision, device):
             kept = objective.select(batch)
-            states = layer_states(objective.model, batch.input_ids, batch.attention_mask, kept)
+            states = layer_states(objective.model, batch.input_ids, batch.attention_mask, kept, objective.route)
         meter.add(states)
     objective.train(was_training)
     return meter.read()

@@ -1,4 +1,4 @@
-"""A run's record: metrics.jsonl, TensorBoard scalars, and means over the steps between two lines."""
+"""A run's record: metrics.jsonl, what shows it meanwhile, and means over the steps between two lines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from sctd.files import disk_errors, write_text
+from sctd.train.trackers import Trackers
 
 METRICS = "metrics.jsonl"
 
@@ -37,41 +38,30 @@ class Averages:
 
 
 class RunLog:
-    """metrics.jsonl (one JSON object a line) and, where wanted, TensorBoard.
+    """metrics.jsonl (one JSON object a line), and the trackers, if any.
 
     Opened for a resumed run, it drops the lines after the checkpoint's step: those steps come again.
     """
 
-    def __init__(self, run: Path, after_step: int, tensorboard: bool) -> None:
+    def __init__(self, run: Path, after_step: int, trackers: Trackers | None = None) -> None:
         self.path = run / METRICS
         if self.path.exists():
             lines = [line for line in read_metrics(run) if line["step"] <= after_step]
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
-        self._board: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(run / "tb"), purge_step=after_step + 1)
+        self._trackers = trackers
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append one line; its numbers also become scalars under their names."""
+        """Append one line."""
         clean = without_nan(line)
         with disk_errors(self.path.parent), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(clean) + "\n")
-        if self._board is not None:
-            for name, value in clean.items():
-                if name != "step" and isinstance(value, int | float):
-                    group = "eval" if name.startswith("eval_") else "train"
-                    self._board.add_scalar(f"{group}/{name}", value, line["step"])
-            for measure, figures in clean.get("drift", {}).items():
-                for layer, value in enumerate(figures):
-                    if value is not None:
-                        self._board.add_scalar(f"drift/{measure}_layer_{layer}", value, line["step"])
+        if self._trackers is not None:
+            self._trackers.write(clean)
 
     def close(self) -> None:
-        """Flush what TensorBoard still holds."""
-        if self._board is not None:
-            self._board.close()
+        """Flush what the trackers still hold."""
+        if self._trackers is not None:
+            self._trackers.close()
 
 
 def without_nan(value: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sctd.batches.masking import Vocabulary
-from sctd.config import PretrainConfig, resolve_shape
+from sctd.config import PretrainConfig, resolve_middle, resolve_shape
 from sctd.errors import UserError
 from sctd.method.objectives import Objective
 from sctd.method.selection import token_tiers
@@ -124,11 +124,8 @@ def build_objective(
     torch.manual_seed(config.seed)
     shape = bert_config(config, data, device, start)
     if start is not None and not resumed:
-        if config.method != "dense" and (shape.num_layers < 4 or shape.num_layers % 2):
-            raise UserError(
-                f"{start} has {shape.num_layers} layers; method {config.method!r} needs an even number, 4 at "
-                "least: use --method dense."
-            )
+        if config.method != "dense":
+            resolve_middle(config.dropping, shape.num_layers)
         _check_same_tokenizer(data, start)
     model = Bert(shape)
     special = data.manifest.special

@@ -12,6 +12,7 @@ from sctd.batches.draws import DROPOUT, draw_one
 from sctd.console import say
 from sctd.errors import UserError
 from sctd.method.objectives import Objective, StepLosses, Totals
+from sctd.method.step_plan import StepKind
 from sctd.train.device import autocast
 
 CPU_TOKENS_AT_A_TIME = 4_096  # larger micro-batches leave a CPU's caches: slower, and they cost memory
@@ -56,12 +57,12 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._forward: nn.Module = torch.compile(objective) if compiled else objective  # type: ignore[assignment]
 
-    def run(self, batch: Batch, step: int, lr: float, consistent: bool) -> StepResult:
+    def run(self, batch: Batch, step: int, lr: float, kind: StepKind) -> StepResult:
         """One step on a global batch; its losses, and the gradient's norm before clipping."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
-        sums = self._accumulate_in_memory(batch, step, consistent)
+        sums = self._accumulate_in_memory(batch, step, kind)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         parameters = list(self.objective.model.parameters())
@@ -82,12 +83,12 @@ class Stepper:
         self.mark("optimizer")
         return {**sums, "grad_norm": norm}
 
-    def _accumulate_in_memory(self, batch: Batch, step: int, consistent: bool) -> StepResult:
+    def _accumulate_in_memory(self, batch: Batch, step: int, kind: StepKind) -> StepResult:
         """Gradients of the whole batch; a micro-batch that does not fit is halved, and the step begun anew."""
         while True:
             micro = self.micro or self._first_micro(batch)
             try:
-                return self._accumulate(batch.split(micro), step, consistent, Totals(batch.predictions, len(batch)))
+                return self._accumulate(batch.split(micro), step, kind, Totals(batch.predictions, len(batch)))
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -118,14 +119,14 @@ class Stepper:
             return max(1, min(len(batch), CPU_TOKENS_AT_A_TIME // batch.input_ids.shape[1]))
         return len(batch)
 
-    def _accumulate(self, parts: list[Batch], step: int, consistent: bool, totals: Totals) -> StepResult:
+    def _accumulate(self, parts: list[Batch], step: int, kind: StepKind, totals: Totals) -> StepResult:
         sums: StepResult = {}
         for number, on_host in enumerate(parts):
             part = on_host.to(self.device)
             if self.objective.model.config.dropout or self.objective.model.config.attention_dropout:
                 torch.manual_seed(draw_one(self.seed, DROPOUT, step, number))
             with autocast(self.precision, self.device):
-                losses: StepLosses = self._forward(part, totals, consistent)
+                losses: StepLosses = self._forward(part, totals, kind)
             self.mark("forward")
             self.scaler.scale(losses.total).backward()
             self.mark("backward")

@@ -19,9 +19,9 @@ from sctd.config import PretrainConfig
 from sctd.console import progress_bar, say
 from sctd.errors import first_line
 from sctd.files import sha256_file
-from sctd.method.interval import is_consistency_step
 from sctd.method.keep_rules import ImportanceRule
 from sctd.method.objectives import Objective
+from sctd.method.step_plan import StepKind, StepPlan
 from sctd.model.bert import Bert
 from sctd.tokens.prepared import PreparedData
 from sctd.train.budget import seconds_a_step, steps_in
@@ -35,6 +35,7 @@ from sctd.train.optimizer import build_optimizers, peak_lr
 from sctd.train.schedule import lr_factor, warmup_steps
 from sctd.train.setup import ORIGIN, build_objective, read_vocabulary
 from sctd.train.step import Stepper, StepResult
+from sctd.train.trackers import Trackers
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +91,7 @@ class Trainer:
             before = self.state.choices["attention"]
             config = replace(config, model=replace(config.model, attention=before))
         self.objective = build_objective(config, data, self.vocabulary, self.device, start, resumed)
-        self.interval = config.consistency.interval if config.method == "sctd" else None
+        self.plan = StepPlan.of(config)
         self.lr = peak_lr(config.optimizer, config.init_from is not None)
         self.batches = TrainingBatches(data.train, self.vocabulary, config.masking, config.batch.size, config.seed)
         choices = self.state.choices
@@ -151,11 +152,11 @@ class Trainer:
         scratch = self._stepper(copy.deepcopy(self.objective), self.stepper.micro)
         batch = self.batches.at(1)
 
-        def run_step(consistent: bool) -> None:
-            result = scratch.run(batch, 1, 0.0, consistent)
+        def run_step(kind: StepKind) -> None:
+            result = scratch.run(batch, 1, 0.0, kind)
             float(result["grad_norm"])  # type: ignore[arg-type]  # waits for the device
 
-        seconds = seconds_a_step(run_step, self.interval)
+        seconds = seconds_a_step(run_step, self.plan.shares())
         steps = min(steps_in(schedule.minutes, seconds), schedule.steps or sys.maxsize)
         self.stepper.micro = scratch.micro
         say(f"{seconds * 1000:,.0f} ms a step: {steps:,} steps in {schedule.minutes:g} min of training.")
@@ -170,7 +171,8 @@ class Trainer:
         """Run to the last step; the last evaluation's figures. Raises Interrupted, with the run saved, on Ctrl-C."""
         config, state = self.config, self.state
         tokens_a_step = config.batch.size * self.data.manifest.seq_len
-        log = RunLog(self.run, state.global_step, config.log.tensorboard)
+        trackers = Trackers(self.run, config.log, asdict(config), state.global_step)
+        log = RunLog(self.run, state.global_step, trackers)
         averages = Averages()
         last_eval: dict[str, float] = {}
         warmup = warmup_steps(config.schedule, self.steps)
@@ -185,7 +187,7 @@ class Trainer:
             since, line_seconds, line_tokens = time.perf_counter(), state.seconds, state.tokens
             for step, batch in enumerate(self.batches.stream(state.global_step + 1, self.steps), state.global_step + 1):
                 lr = self.lr * lr_factor(step, self.steps, config.schedule)
-                result = self.stepper.run(batch, step, lr, is_consistency_step(step, self.interval))
+                result = self.stepper.run(batch, step, lr, self.plan.kind(step, self.steps))
                 state.global_step, state.tokens = step, state.tokens + tokens_a_step
                 averages.add(result)
                 due = {name: step % every == 0 or step == self.steps for name, every in self.every.items()}

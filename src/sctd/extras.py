@@ -1,4 +1,4 @@
-"""Libraries that only scoring needs: asked for when it begins, in one sentence."""
+"""Libraries that only some verbs or settings need: asked for when these begin, in one sentence."""
 
 from __future__ import annotations
 
