@@ -145,37 +145,22 @@ def _check(config: PretrainConfig, methods: list[str], peers: list[str], rounds:
 
 def _about(config: PretrainConfig, prepared: Any) -> tuple[dict[str, Any], Any]:
     """What the report says of the measurement, and the shape for its count."""
+    from dataclasses import replace
+
     import torch
 
-    from sctd.config import resolve_shape
     from sctd.method.cost import Shape
-    from sctd.method.route import Route
-    from sctd.method.selection import kept_count
     from sctd.model.attention import choose_attention
     from sctd.train.device import choose_device, choose_precision
     from sctd.train.environment import cpu_name, environment
 
     device = choose_device(config.device)
-    layers, hidden, _, intermediate = resolve_shape(config.model)
     length, vocabulary = prepared.manifest.seq_len, prepared.manifest.vocab_size
-    kept = kept_count(config.dropping.keep_ratio, length)
-    drops = (layers >= 4 and layers % 2 == 0) or None not in (config.dropping.start_layer, config.dropping.end_layer)
-    shape = Shape(
-        layers,
-        hidden,
-        intermediate,
-        vocabulary,
-        length,
-        int(config.masking.mlm_probability * length),
-        kept,
-        kept if config.consistency.place == "mean" else 1,
-        config.consistency.share_prefix,
-        Route.of(config.dropping, layers) if drops else None,
-    )
+    shape = Shape.of(replace(config, method="dense"), vocabulary, length)  # which may be unable to drop tokens
     where = environment(device)
     about = {
-        "layers": layers,
-        "hidden_size": hidden,
+        "layers": shape.num_layers,
+        "hidden_size": shape.hidden_size,
         "vocab_size": vocabulary,
         "sequences": config.batch.size,
         "length": length,

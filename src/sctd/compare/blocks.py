@@ -11,9 +11,10 @@ STYLE = """
 :root { color-scheme: light dark; --line: #8885; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
 h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
-.table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.table { overflow-x: auto; margin: 1rem 0; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } thead th { background: var(--soft); vertical-align: bottom; }
+th:first-child, .words td, .words th { text-align: left; }
+.words td, .words th { white-space: normal; } thead th { background: var(--soft); vertical-align: bottom; }
 pre { overflow-x: auto; background: var(--soft); padding: .7rem; } figure { margin: 1rem 0; }
 figure svg { max-width: 100%; height: auto; } .verdict { font-size: 1.15rem; }
 @media print {
@@ -46,10 +47,11 @@ class Code:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text, the first column to the left."""
+    """Cells as text, the first column to the left; `words`: the others too, and their lines are broken."""
 
     head: list[str]
     rows: list[list[str]]
+    words: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def to_markdown(title: str, blocks: Iterable[Block]) -> str:
             case Code(text):
                 fence = "```" if "```" not in text else "````````"
                 page += [f"{fence}text", text, fence, ""]
-            case Table(head, rows):
+            case Table(head, rows, _):
                 page += [_row(head), "|---" + "|---:" * (len(head) - 1) + "|", *map(_row, rows), ""]
             case Figure(name, _, words):
                 page += [f"![{_plain(words)}]({name}.svg)", ""]
@@ -114,8 +116,8 @@ def to_html(title: str, blocks: Iterable[Block]) -> str:
                 body.append(f"<p{kind}>{html.escape(text)}</p>")
             case Code(text):
                 body.append(f"<pre>{html.escape(text)}</pre>")
-            case Table(head, rows):
-                body.append(_html_table(head, rows))
+            case Table(head, rows, words):
+                body.append(_html_table(head, rows, words))
             case Figure(name, svg, words, data):
                 body.append(_html_figure(name, svg, words, data))
     return (
@@ -127,14 +129,15 @@ def to_html(title: str, blocks: Iterable[Block]) -> str:
     )
 
 
-def _html_table(head: list[str], rows: list[list[str]]) -> str:
+def _html_table(head: list[str], rows: list[list[str]], words: bool) -> str:
     top = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
+    kind = ' class="words"' if words else ""
     lines = []
     for first, *rest in rows:
         cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
         lines.append(f'<tr><th scope="row">{html.escape(first)}</th>{cells}</tr>')
     return (
-        f'<div class="table"><table><thead><tr>{top}</tr></thead>\n<tbody>\n'
+        f'<div class="table"><table{kind}><thead><tr>{top}</tr></thead>\n<tbody>\n'
         + "\n".join(lines)
         + "\n</tbody></table></div>"
     )

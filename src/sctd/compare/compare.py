@@ -55,7 +55,7 @@ def compare(
             `optimizer`.
 
     Returns:
-        What results.json holds, see `sctd.compare.results.collect`.
+        What results.json holds, see `sctd.compare.results.collect` and `sctd.compare.facts`.
 
     Raises:
         UserError: an arm, setting or folder that cannot be used; finished runs stay.
@@ -81,6 +81,7 @@ def compare(
 
     import json
 
+    from sctd.compare.facts import costs, dropped_words, facts
     from sctd.compare.pretraining import pretrain_all
     from sctd.compare.report import verdict, write_report
     from sctd.compare.results import collect
@@ -120,6 +121,8 @@ def compare(
         found[run.folder] = {"scores": loss | more, "about": about}
     results = collect(plan, runs, found)
     results |= {"asked": asked, "environment": environment(choose_device(config.device))}
+    results |= {"facts": facts(config, prepared), "costs": costs(runs, prepared)}
+    results["words"] = dropped_words(folder, plan, runs, prepared.path)
     write_json(folder / "results.json", results)
     write_report(folder, results)
     say(verdict(results))

@@ -78,11 +78,30 @@ def drift(arms: Mapping[str, Mapping[str, Sequence[float | None]]]) -> Figure:
         kl = [math.nan if each is None else each for each in measures["kl_cls"]]
         panel.plot(range(len(kl)), kl, marker="o", color=colour, label=_label(arm))
         data += [[arm, measure, *figures] for measure, figures in measures.items()]
+    panel.xaxis.get_major_locator().set_params(integer=True)
     panel.set(xlabel="layer", ylabel="KL of [CLS], full to dropped pass, nats")
     panel.legend(frameon=False)
     return Figure(
         "drift", _svg(figure), "How far the pass with dropping is from the full pass, layer by layer, at the end", data
     )
+
+
+def drift_curves(arms: Mapping[str, Sequence[Sequence[Mapping[str, float | None]]]]) -> Figure:
+    """KL of the two passes' [CLS] vectors at the last layer, through training; arm -> curves of its seeds."""
+    figure, [panel] = _figure()
+    data: list[list[object]] = [["arm", "seed's place", "step", "cosine", "KL of [CLS]", "CKA"]]
+    for colour, (arm, seeds) in zip(_cycle(), arms.items(), strict=False):
+        for place, lines in enumerate(seeds):
+            data += [[arm, place + 1, *(line[name] for name in ("step", "cosine", "kl_cls", "cka"))] for line in lines]
+        length = min(map(len, seeds))
+        kl = np.array([[np.nan if x["kl_cls"] is None else x["kl_cls"] for x in lines[:length]] for lines in seeds])
+        steps = [line["step"] for line in seeds[0][:length]]
+        panel.plot(steps, kl.mean(axis=0), color=colour, label=_label(arm))
+        panel.fill_between(steps, kl.min(axis=0), kl.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+    panel.set(xlabel="step", ylabel="KL of [CLS] at the last layer, nats")
+    panel.legend(frameon=False)
+    words = "How far the two passes are apart at the last layer, through training; band: all seeds"
+    return Figure("drift-curves", _svg(figure), words, data)
 
 
 def by_layer(title: str, arms: Mapping[str, Sequence[float]]) -> Figure:
@@ -92,6 +111,7 @@ def by_layer(title: str, arms: Mapping[str, Sequence[float]]) -> Figure:
     for colour, (arm, figures) in zip(_cycle(), arms.items(), strict=False):
         panel.plot(range(len(figures)), [100 * each for each in figures], marker="o", color=colour, label=_label(arm))
         data.append([arm, *figures])
+    panel.xaxis.get_major_locator().set_params(integer=True)
     panel.set(xlabel="layer (0: the embeddings)", ylabel="accuracy, %")
     panel.legend(frameon=False)
     name = "".join(c if c.isalnum() else "-" for c in title.lower()).strip("-")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from pathlib import Path
 from typing import Any
 
+from sctd.compare import sections
 from sctd.compare.blocks import Block, Code, Figure, Heading, Paragraph, Table, to_html, to_markdown
 from sctd.compare.scoring import LOSS
 from sctd.files import write_text
@@ -58,26 +58,19 @@ def page(results: dict[str, Any]) -> list[Block]:
             figures.time_to_quality(results["time_to_quality"]),
         ]
     last = results["views"]["time" if "time" in results["views"] else "steps"]["arms"]
-    drifts = {arm: each["drift"] for arm, each in last.items() if each["drift"] is not None}
-    if drifts:
-        blocks += [Heading("Drift"), figures.drift(drifts)]
-    blocks += _layers(results, last)
-    if plan["seconds"]:
-        rows = [
-            [arm, f"{1000 * seconds:,.1f}", f"{plan['seconds'][plan['arms'][0]] / seconds:.2f}"]
-            for arm, seconds in plan["seconds"].items()
-        ]
-        blocks += [
-            Heading("What a step costs"),
-            Table(["arm", "ms a step", f"times as fast as {plan['arms'][0]}"], rows),
-        ]
-        blocks.append(
-            Paragraph(
-                "Measured before the runs with all arms taking turns: the first arm's median, and the median of each "
-                "round's ratios. Where the runs' own clock disagrees, the machine was busy with something else."
-            )
-        )
-    blocks += [Heading("How it was made"), Code(_made(results))]
+    blocks += [
+        *sections.drift(results, last),
+        *sections.layers(results, last),
+        *sections.words(results),
+        *sections.costs(results),
+    ]
+    blocks += [
+        Heading("How it was made"),
+        Table(["what", ""], [[*each] for each in results["facts"].items()], words=True),
+    ]
+    own = [[name, ", ".join(f"{k} {v}" for k, v in settings.items())] for name, settings in results["asked"]["arms"]]
+    blocks += [Table(["arm", "its own settings"], own, words=True), Code(sections.made(results))]
+    blocks += [Paragraph("All settings that the arms have in common:"), Code(sections.settings(results))]
     return blocks
 
 
@@ -184,32 +177,3 @@ def quality_table(results: dict[str, Any]) -> Table:
         mean = "" if each["mean"] is None else f"{each['mean']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
         rows.append([arm, mean, by_seed])
     return Table(["arm", f"share of {base}'s time (all seeds)", "by seed"], rows)
-
-
-def _layers(results: dict[str, Any], last: dict[str, Any]) -> list[Block]:
-    from sctd.compare import figures
-
-    blocks: list[Block] = []
-    names = {name for one in results["runs"].values() for name, score in one["scores"].items() if "layers" in score}
-    for name in sorted(names):
-        arms = {}
-        for arm, each in last.items():
-            found = [
-                one["scores"][name]["layers"]
-                for one in results["runs"].values()
-                if one["arm"] == arm and one["steps"] == each["steps"]
-            ]
-            arms[arm] = [statistics.fmean(layer) for layer in zip(*found, strict=True)]
-        blocks.append(figures.by_layer(name, arms))
-    return [Heading("Probes by layer"), *blocks] if blocks else []
-
-
-def _made(results: dict[str, Any]) -> str:
-    environment = results["environment"]
-    lines = [environment["command"], ""]
-    lines += [f"{name}: {environment[name]}" for name in ("started", "device", "cpu", "cores", "threads", "sctd")]
-    lines += [f"{name}: {version}" for name, version in environment["packages"].items()]
-    lines.append(f"precision: {results['plan']['precision']}")
-    lines.append(f"data: manifest {results['asked']['data']}")
-    lines.append(f"seeds: {', '.join(map(str, results['plan']['seeds']))}")
-    return "\n".join(lines)

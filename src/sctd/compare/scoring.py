@@ -35,6 +35,11 @@ def held_out(run: Path) -> tuple[Scores, dict[str, Any]]:
         about["unigram"] = found["unigram"]
     if "drift" in last:
         about["drift"] = last["drift"]
+        about["drift_curve"] = [
+            {"step": line["step"], **{name: figures[-1] for name, figures in line["drift"].items()}}
+            for line in lines
+            if "drift" in line
+        ]
     about["curve"] = [
         {name: line[name] for name in ("step", "seconds", "eval_loss")} for line in lines if "eval_loss" in line
     ]

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sctd.config import PretrainConfig, resolve_shape
+from sctd.errors import UserError
 from sctd.method.route import ROUTES, Route
-from sctd.method.step_plan import StepKind
+from sctd.method.selection import kept_count
+from sctd.method.step_plan import StepKind, StepPlan
 
 BACKWARD = 2  # times the forward pass: the gradients of the inputs and of the weights
 
@@ -41,6 +44,30 @@ class Shape:
     compared: int = 1
     share_prefix: bool = True
     route: Route | None = None
+
+    @classmethod
+    def of(cls, config: PretrainConfig, vocab_size: int, length: int) -> Shape:
+        """From the settings and the data; of a dense model that cannot drop tokens, without a route."""
+        layers, hidden, _, intermediate = resolve_shape(config.model)
+        kept = kept_count(config.dropping.keep_ratio, length)
+        try:
+            route = Route.of(config.dropping, layers)
+        except UserError:
+            if config.method != "dense":
+                raise
+            route = None
+        return cls(
+            layers,
+            hidden,
+            intermediate,
+            vocab_size,
+            length,
+            int(config.masking.mlm_probability * length),
+            kept,
+            kept if config.consistency.place == "mean" else 1,
+            config.consistency.share_prefix,
+            route,
+        )
 
     def layer(self, queries: int, keys: int) -> int:
         """A layer whose queries and feed-forward run at some rows, and whose keys and values at as many or more."""
@@ -76,6 +103,10 @@ class Shape:
     def training(self, kind: StepKind) -> int:
         """Forward and backward pass of one sequence, where every loss has its gradient (variant `paper`)."""
         return (1 + BACKWARD) * self.forward(kind)
+
+    def mean_training(self, plan: StepPlan) -> float:
+        """The mean over a run's steps."""
+        return sum(share * self.training(kind) for kind, share in plan.shares().items())
 
     def plain_training(self) -> int:
         """Forward and backward pass of a BERT whose every layer and head run at all rows."""

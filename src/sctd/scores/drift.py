@@ -44,7 +44,8 @@ def drift(
     Returns:
         What drift.json holds: `settings`; `checkpoints`: [{step, cosine, kl_cls, cka: a figure a layer, as
         `sctd.method.drift.DriftMeter.read` explains them; mean: of each from the first layer that can differ on}];
-        `spearman`, with the rule importance: see `dropped_words.correlation`.
+        `words`: {dropped, kept}: of the frequent tokens the most dropped and kept, [{token, per_million, share that is
+        kept}]; `spearman`, with the rule importance: see `dropped_words.correlation`.
 
     Raises:
         UserError: a run, data folder or setting that cannot be used.
@@ -67,7 +68,7 @@ def drift(
     from sctd.console import Counter, progress_bar, say
     from sctd.files import disk_errors, write_json
     from sctd.recipe import build_config
-    from sctd.scores.dropped_words import correlation, print_words, words_table, write_words
+    from sctd.scores.dropped_words import correlation, extremes, print_words, words_table, write_words
     from sctd.tokens.prepared import load_prepared
     from sctd.train.checkpoint import list_checkpoints, load_tensors, read_state
     from sctd.train.device import choose_device, choose_precision
@@ -124,6 +125,10 @@ def drift(
         "checkpoints": checkpoints,
     }
     words = words_table(objective, prepared, batches, where)
+    results["words"] = {
+        side: [{"token": word.token, "per_million": word.per_million, "share": word.share} for word in chosen]
+        for side, chosen in extremes(words).items()
+    }
     if config.dropping.keep_rule == "importance":
         results["spearman"] = correlation(words)
     with disk_errors(target):

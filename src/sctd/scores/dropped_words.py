@@ -105,6 +105,14 @@ def correlation(words: Sequence[Word]) -> float | None:
     return float(spearmanr([word.score for word in ordinary], [word.count for word in ordinary])[0])
 
 
+def extremes(words: Sequence[Word]) -> dict[str, list[Word]]:
+    """Of the frequent tokens, those `dropped` most and those `kept` most, each list from its extreme on."""
+    frequent = [w for w in words if not w.special and w.per_million >= FREQUENT and w.seen >= SEEN]
+    by_share = sorted(frequent, key=lambda word: (word.kept / word.seen, word.score))
+    half = min(SHOWN, len(by_share) // 2)
+    return {"dropped": by_share[:half], "kept": by_share[::-1][:half]}
+
+
 def print_words(words: Sequence[Word], keep_rule: str) -> None:
     """To standard output: the frequent tokens that are dropped most, and those that are kept most."""
     from rich.table import Table
@@ -112,10 +120,7 @@ def print_words(words: Sequence[Word], keep_rule: str) -> None:
 
     from sctd.console import say, show
 
-    frequent = [w for w in words if not w.special and w.per_million >= FREQUENT and w.seen >= SEEN]
-    by_share = sorted(frequent, key=lambda word: (word.kept / word.seen, word.score))
-    half = min(SHOWN, len(by_share) // 2)
-    for title, chosen in (("dropped", by_share[:half]), ("kept", by_share[::-1][:half])):
+    for title, chosen in extremes(words).items():
         table = Table(title=f"Frequent tokens that are {title} most", title_justify="left")
         for name in ("token", "per million", keep_rule, "kept"):
             table.add_column(name, justify="left" if name == "token" else "right")
