@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import sys
+import time
 import traceback
 from argparse import Action
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,8 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 from sctd import __version__
 from sctd.errors import UserError
 from sctd.recipe import SETTINGS, SettingsParser, build_config, did_you_mean, load_recipe
+
+ECHO = 2.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,12 @@ def run(words: Sequence[str]) -> None:
         raise UserError(f'there is no {kind} "{name}"; {did_you_mean(name, known, "see `sctd --help`")}')
 
 
+def _rank() -> int:
+    """The number of this process among those that torchrun started; 0 where there is but one."""
+    rank = os.environ.get("RANK", "0")
+    return int(rank) if rank.isdigit() else 0
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
@@ -208,10 +217,14 @@ def main(words: Sequence[str] | None = None) -> int:
     except UserError as error:
         if os.environ.get("SCTD_DEBUG"):
             traceback.print_exc()
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        rank = _rank()
+        if rank:  # what process 0 finds too, it says; by then torchrun has ended this one
+            time.sleep(ECHO)
+        print(f"error{(rank and f' in process {rank}') or ''}:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"interrupted: {interrupt}" if str(interrupt) else "interrupted", file=sys.stderr)
+        if not _rank():
+            print(f"interrupted: {interrupt}" if str(interrupt) else "interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         try:

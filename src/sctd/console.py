@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ def console() -> Console:
     """The one console; standard output stays free for results that a program may read."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    # of several processes that torchrun started, the first one says it
+    quiet = os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ
+    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
 
 
 def say(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from sctd.errors import UserError
 
 if TYPE_CHECKING:
     from sctd.train.checkpoint import TrainState
+    from sctd.train.processes import Processes
 
 # what a run that has no checkpoint yet may hold
 WRITTEN_BEFORE_A_CHECKPOINT = {
@@ -19,7 +21,13 @@ WRITTEN_BEFORE_A_CHECKPOINT = {
 }  # fmt: skip
 
 
-def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: str | None = None) -> dict[str, float]:
+# what a resumed run may have otherwise than it was begun: the weights that it leads to are the same
+FREE = ("parallel", "log", "checkpoint")
+
+
+def pretrain(
+    data: str, out: str, config: PretrainConfig | None = None, resume: str | None = None, nproc: int = 1
+) -> dict[str, float]:
     """Pretrain a BERT on prepared data.
 
     Writes OUT: config.yaml, environment.json, baselines.json, metrics.jsonl, checkpoints/, tb/ and, at the end,
@@ -28,9 +36,12 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
     Args:
         data: folder that `sctd prepare` wrote.
         out: the run's folder; refused where it holds a run already, unless --resume is given.
-        config: the settings; on a resumed run they must be those of the run, or none.
+        config: the settings; on a resumed run they must be those of the run, or none, but for `parallel` and those of
+            `log` and `checkpoint`.
         resume: go on with the run in OUT from its newest whole checkpoint (`auto`), or from the checkpoint folder
             that is named.
+        nproc: processes on this machine that train together, one a GPU; each step's batch is split among them. On
+            several machines start `torchrun ... -m sctd pretrain ...` instead.
 
     Returns:
         The last evaluation's figures: eval_loss, eval_loss_mask, ...
@@ -38,16 +49,33 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
     Raises:
         UserError: settings, data or folders that cannot be used, or training that cannot work.
     """
-    run = Path(out)
     config = config or PretrainConfig()
-    checkpoint: tuple[Path, TrainState] | None = None
     if resume is None:
         check(config)
-        _refuse_or_clear(run)
-    else:
-        config, checkpoint = _resumed(run, config, resume)
 
     # heavy imports only once the settings are known to be sound
+    from sctd.train.device import choose_device
+    from sctd.train.processes import Processes
+
+    processes = Processes.from_environment()
+    if nproc < 1:
+        raise UserError(f"--nproc is {nproc}; it must be 1 or more.")
+    if nproc > 1 and not processes.many:
+        return _in_processes(nproc, data, out, config, resume)
+    processes.join(choose_device(config.device))
+    return _pretrain(Path(out), data, config, resume, processes)
+
+
+def _pretrain(
+    run: Path, data: str, config: PretrainConfig, resume: str | None, processes: Processes
+) -> dict[str, float]:
+    checkpoint: tuple[Path, TrainState] | None = None
+    if resume is None:
+        processes.on_first(lambda: _refuse_or_clear(run))
+    else:
+        checkpoint = processes.on_first(lambda: _newest(run, resume))
+        config = _resumed(run, config, checkpoint)
+
     from sctd.console import say
     from sctd.files import disk_errors
     from sctd.hf.export import export
@@ -62,31 +90,56 @@ def pretrain(data: str, out: str, config: PretrainConfig | None = None, resume: 
     prepared = load_prepared(data)
     if checkpoint is not None and checkpoint[1].data != data_fingerprint(prepared):
         raise UserError(f"{run} was begun on other data than {data}: give the --data folder that it was begun with.")
-    trainer = Trainer(run, prepared, config, checkpoint, _signals(run, config), start)
-    with disk_errors(run):
-        run.mkdir(parents=True, exist_ok=True)
-    if checkpoint is None:
-        _describe(run, config, trainer)
-        write_origin(run, prepared, trainer.objective.model.config, start)
-    trainer.unigram_loss = _baselines(run, prepared, trainer)
+    trainer = Trainer(run, prepared, config, checkpoint, _signals(run, config), start, processes)
+
+    def begin() -> float:
+        with disk_errors(run):
+            run.mkdir(parents=True, exist_ok=True)
+        if checkpoint is None:
+            _describe(run, config, trainer)
+            write_origin(run, prepared, trainer.objective.model.config, start)
+        return _baselines(run, prepared, trainer)
+
+    trainer.unigram_loss = processes.on_first(begin)
     try:
         figures = trainer.train()
     except Interrupted as stopped:
-        raise Interrupted(f"{stopped} Go on with: sctd pretrain --data {data} --out {run} --resume") from None
-    model = run / "model"
-    if model.exists() and checkpoint is not None and checkpoint[1].global_step == trainer.steps:
-        say(f"The run was finished already; its model is in {model}.")
-        return figures
-    if model.exists():  # an export from the middle of the run
-        shutil.rmtree(model)
-    export(str(run), str(model))
+        again = f" --nproc {processes.count}" if processes.many else ""
+        raise Interrupted(f"{stopped} Go on with: sctd pretrain --data {data} --out {run} --resume{again}") from None
+
+    def finish() -> None:
+        model = run / "model"
+        if model.exists() and checkpoint is not None and checkpoint[1].global_step == trainer.steps:
+            say(f"The run was finished already; its model is in {model}.")
+            return
+        if model.exists():  # an export from the middle of the run
+            shutil.rmtree(model)
+        export(str(run), str(model))
+
+    processes.on_first(finish)
     return figures
 
 
-def _resumed(run: Path, config: PretrainConfig, resume: str) -> tuple[PretrainConfig, tuple[Path, TrainState]]:
-    """The settings of the run and the checkpoint to go on from."""
+def _in_processes(nproc: int, data: str, out: str, config: PretrainConfig, resume: str | None) -> dict[str, float]:
+    """The same in several processes; the last evaluation's figures, from the run's record."""
+    import tempfile
+
+    from sctd.launch import launch
+    from sctd.recipe import to_yaml
+    from sctd.train.metrics import read_metrics
+
+    with tempfile.TemporaryDirectory(prefix="sctd-") as scratch:
+        recipe = Path(scratch) / "recipe.yaml"
+        recipe.write_text(to_yaml(config), encoding="utf-8")
+        words = ["pretrain", "--data", data, "--out", out, "--config", str(recipe)]
+        launch([*words, *([] if resume is None else ["--resume", resume])], nproc)
+    lines = [line for line in read_metrics(out) if "eval_loss" in line]
+    return {name: value for name, value in lines[-1].items() if name.startswith("eval_")} if lines else {}
+
+
+def _newest(run: Path, resume: str) -> tuple[Path, TrainState]:
+    """The checkpoint to go on from."""
     from sctd.console import say
-    from sctd.recipe import build_config
     from sctd.train.checkpoint import checkpoints_folder, newest_checkpoint, read_state
 
     if resume == "auto":
@@ -95,21 +148,33 @@ def _resumed(run: Path, config: PretrainConfig, resume: str) -> tuple[PretrainCo
         folder, state, damaged = newest_checkpoint(run)
         for sentence in damaged:
             say(f"Passed over: {sentence}")
-    else:
-        inside = checkpoints_folder(run) / resume
-        folder = inside if inside.is_dir() else Path(resume)
-        state = read_state(folder)
-        if folder.resolve().parent != checkpoints_folder(run).resolve():
-            raise UserError(f"{folder} is not a checkpoint of {run}: give the --out folder that it belongs to.")
+        return folder, state
+    inside = checkpoints_folder(run) / resume
+    folder = inside if inside.is_dir() else Path(resume)
+    state = read_state(folder)
+    if folder.resolve().parent != checkpoints_folder(run).resolve():
+        raise UserError(f"{folder} is not a checkpoint of {run}: give the --out folder that it belongs to.")
+    return folder, state
+
+
+def _resumed(run: Path, config: PretrainConfig, checkpoint: tuple[Path, TrainState]) -> PretrainConfig:
+    """The settings of the run, which those that were given must be."""
+    from sctd.console import say
+    from sctd.recipe import build_config
+
+    folder, state = checkpoint
     saved = build_config(state.config)
-    difference = _first_difference(saved, config, PretrainConfig())
+    usual = PretrainConfig()
+    kept = {name: getattr(config, name) for name in FREE if getattr(config, name) != getattr(usual, name)}
+    saved = replace(saved, **kept)
+    difference = _first_difference(saved, config, usual)
     if difference:
         raise UserError(
             f"{run} was begun with other settings ({difference}): resume with --resume alone, or start a new run with "
             "another --out."
         )
     say(f"Going on from {folder.name} of {run}.")
-    return saved, (folder, state)
+    return saved
 
 
 def _first_difference(saved: Any, given: Any, default: Any, prefix: str = "") -> str | None:

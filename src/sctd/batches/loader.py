@@ -19,11 +19,30 @@ EVAL_MASKING = MaskingConfig()
 
 
 class TrainingBatches:
-    """Global batches by step number; resuming at a step costs nothing."""
+    """Global batches by step number, or a process's part of each; resuming at a step costs nothing.
+
+    Args:
+        split: sequences to read.
+        vocabulary: of their tokenizer.
+        masking: how they are masked.
+        batch_size: sequences of a global batch.
+        seed: of order and masks.
+        part: (number, count): which of so many equal parts of each batch; every part masks as the whole does.
+    """
 
     def __init__(
-        self, split: TokenSplit, vocabulary: Vocabulary, masking: MaskingConfig, batch_size: int, seed: int
+        self,
+        split: TokenSplit,
+        vocabulary: Vocabulary,
+        masking: MaskingConfig,
+        batch_size: int,
+        seed: int,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
+        number, count = part
+        assert batch_size % count == 0
+        own = batch_size // count
+        self.own = slice(number * own, (number + 1) * own)
         self.split = split
         self.vocabulary = vocabulary
         self.masking = masking
@@ -32,7 +51,7 @@ class TrainingBatches:
 
     def at(self, step: int) -> Batch:
         """The batch of step 1, 2, ..., a function of (seed, step) and the data."""
-        samples = self.order.at(step)
+        samples = self.order.at(step)[self.own]
         return make_batch(
             self.split.rows(samples),
             samples,

@@ -21,6 +21,10 @@ class KeepRule(nn.Module):
     def observe(self, labels: Tensor, losses: Tensor, weights: Tensor) -> None:
         """See the losses (B, P) of one micro-batch's dropped pass."""
 
+    def sums(self) -> list[Tensor]:
+        """What `observe` has added up in this step: float32, to be added up over processes before `update`."""
+        return []
+
     def update(self) -> None:
         """End of an optimizer step."""
 
@@ -40,6 +44,9 @@ class ImportanceRule(KeepRule):
 
     def observe(self, labels: Tensor, losses: Tensor, weights: Tensor) -> None:
         self.importance.observe(labels, losses, weights)
+
+    def sums(self) -> list[Tensor]:
+        return [self.importance.loss_sum, self.importance.loss_count]
 
     def update(self) -> None:
         self.importance.update()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ from sctd.method.route import Route
 from sctd.method.selection import drawn_again, kept_count, select_kept
 from sctd.method.step_plan import StepKind
 from sctd.model.bert import Bert
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -113,6 +117,10 @@ class Objective(nn.Module):
         self._observe(batch, losses)
         loss = (losses * batch.weights).sum() / totals.predictions
         return StepLosses(total=loss, loss=loss.detach())
+
+    def lend(self, work: Callable[[Objective], T]) -> T:
+        """What `work` makes of this objective: a call of its own, before which a sharded model can gather itself."""
+        return work(self)
 
     def select(self, batch: Batch) -> list[Tensor]:
         """Row numbers (B, K) of the kept tokens, one for each draw of the route."""

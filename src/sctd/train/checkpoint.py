@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sctd.errors import UserError
 from sctd.files import disk_errors, flush_to_disk, sha256_file, whole_folder, write_json
+from sctd.train.parallel import spread_like, whole_tensor
 
 FORMAT = 1
 STATE = "state.json"
@@ -56,30 +57,39 @@ def list_checkpoints(run: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
 
-def _optimizer_tensors(optimizers: list[torch.optim.Optimizer], model: nn.Module) -> dict[str, Tensor]:
-    """The optimizers' state by parameter name: 'exp_avg/layers.0.query.weight', ..."""
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        for optimizer in optimizers:
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"{key}/{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
-    return tensors
+# the three files of tensors, by name
+Tensors = dict[str, dict[str, Tensor]]
 
 
-def save_checkpoint(
-    run: Path,
-    state: TrainState,
-    model: nn.Module,
-    method: nn.Module | None,
-    optimizers: list[torch.optim.Optimizer],
-    keep: int,
-) -> Path:
+@torch.no_grad()
+def gather(model: nn.Module, method: nn.Module | None, optimizers: list[torch.optim.Optimizer]) -> Tensors:
+    """Everything that a checkpoint holds, on the host and whole, however the model is spread; every process must ask.
+
+    The optimizers' state stands under the parameter's name: 'exp_avg/layers.0.query.weight', ...
+    """
+    states = {
+        f"{key}/{name}": torch.as_tensor(value)
+        for name, parameter in model.named_parameters()
+        for optimizer in optimizers
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+    tensors = {
+        "model": model.state_dict(),
+        "method": {} if method is None else method.state_dict(),
+        "optimizer": states,
+    }
+    return {
+        kind: {name: whole_tensor(tensor.detach()).cpu().contiguous() for name, tensor in each.items()}
+        for kind, each in tensors.items()
+    }
+
+
+def save_checkpoint(run: Path, state: TrainState, tensors: Tensors, keep: int) -> Path:
     """Write RUN/checkpoints/step-N whole, then remove all but the `keep` newest."""
     place = checkpoints_folder(run) / f"step-{state.global_step}"
     with whole_folder(place) as folder:
-        _save(model.state_dict(), folder / "model.safetensors")
-        _save({} if method is None else method.state_dict(), folder / "method.safetensors")
-        _save(_optimizer_tensors(optimizers, model), folder / "optimizer.safetensors")
+        for kind, each in tensors.items():
+            _save(each, folder / f"{kind}.safetensors")
         checksums = {file.name: sha256_file(file) for file in sorted(folder.iterdir())}
         content = {"format": FORMAT, **asdict(state), "files": checksums}
         write_json(folder / STATE, {**content, "checksum": _checksum(content)})
@@ -91,7 +101,7 @@ def save_checkpoint(
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
     with disk_errors(path.parent.parent):
         try:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+            save_file(tensors, path)
         except SafetensorError as error:  # safetensors wraps the system's error: ask the system for its own
             free = shutil.disk_usage(path.parent).free
             if free < sum(tensor.nbytes for tensor in tensors.values()):
@@ -159,7 +169,9 @@ def load_checkpoint(
     folder: Path, model: nn.Module, method: nn.Module | None, optimizers: list[torch.optim.Optimizer]
 ) -> None:
     """Copy a checkpoint's tensors into a model, a keep rule and optimizers that were built from its config."""
-    model.load_state_dict(load_tensors(folder, "model.safetensors"))
+    saved = load_tensors(folder, "model.safetensors")
+    parts = {name: spread_like(saved[name], own) for name, own in model.state_dict().items() if name in saved}
+    model.load_state_dict({**saved, **parts})
     if method is not None:
         method.load_state_dict(load_tensors(folder, "method.safetensors"))
     entries: dict[str, dict[str, Tensor]] = {}
@@ -171,5 +183,9 @@ def load_checkpoint(
         own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         for name, state in entries.items():
             if id(named[name]) in own:
+                like = named[name]
                 # fused AdamW wants its step counter on the parameter's device
-                optimizer.state[named[name]] = {kind: value.to(named[name].device) for kind, value in state.items()}
+                optimizer.state[like] = {
+                    kind: spread_like(value, like) if value.shape == like.shape else value.to(like.device)
+                    for kind, value in state.items()
+                }

@@ -43,15 +43,18 @@ class RunLog:
     Opened for a resumed run, it drops the lines after the checkpoint's step: those steps come again.
     """
 
-    def __init__(self, run: Path, after_step: int, trackers: Trackers | None = None) -> None:
-        self.path = run / METRICS
-        if self.path.exists():
+    def __init__(self, run: Path | None, after_step: int, trackers: Trackers | None = None) -> None:
+        self.path = None if run is None else run / METRICS  # null: another process writes
+        if self.path is not None and self.path.exists():
+            assert run is not None
             lines = [line for line in read_metrics(run) if line["step"] <= after_step]
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
         self._trackers = trackers
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line."""
+        if self.path is None:
+            return
         clean = without_nan(line)
         with disk_errors(self.path.parent), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(clean) + "\n")

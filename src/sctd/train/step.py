@@ -14,6 +14,8 @@ from sctd.errors import UserError
 from sctd.method.objectives import Objective, StepLosses, Totals
 from sctd.method.step_plan import StepKind
 from sctd.train.device import autocast
+from sctd.train.parallel import spread, whole_tensor
+from sctd.train.processes import Processes
 
 CPU_TOKENS_AT_A_TIME = 4_096  # larger micro-batches leave a CPU's caches: slower, and they cost memory
 
@@ -25,28 +27,35 @@ class Stepper:
 
     Args:
         objective: model and method.
-        optimizers: they share the model's parameters among them.
+        optimizers: they share the model's parameters among them; or what makes them once the model is spread.
         precision: fp32, bf16 or fp16.
         device: where the objective is.
         micro: sequences at a time, or null: as many as fit.
         grad_clip: largest gradient norm, or null.
         seed: of the dropout.
         compiled: run the forward call through torch.compile.
+        processes: among which each global batch is split; null: this one alone.
+        parallel: how the model is spread over them, see `sctd.train.parallel`.
     """
 
     def __init__(
         self,
         objective: Objective,
-        optimizers: list[torch.optim.Optimizer],
+        optimizers: list[torch.optim.Optimizer] | Callable[[nn.Module], list[torch.optim.Optimizer]],
         precision: str,
         device: torch.device,
         micro: int | None,
         grad_clip: float | None,
         seed: int,
         compiled: bool = False,
+        processes: Processes | None = None,
+        parallel: str = "ddp",
     ) -> None:
         self.objective = objective
-        self.optimizers = optimizers
+        self.processes = processes or Processes()
+        self.spread = spread(objective, parallel, self.processes, device)
+        # made after the model is spread, as they hold its parameters' parts
+        self.optimizers = optimizers(objective.model) if callable(optimizers) else optimizers
         self.precision = precision
         self.device = device
         self.micro = micro
@@ -55,10 +64,11 @@ class Stepper:
         self.halved = False  # the micro-batch, since the last checkpoint
         self.mark: Callable[[str], None] = lambda part: None  # told when a part of a step has ended, to measure it
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        self._forward: nn.Module = torch.compile(objective) if compiled else objective  # type: ignore[assignment]
+        module = self.spread.module
+        self._forward: nn.Module = torch.compile(module) if compiled else module  # type: ignore[assignment]
 
     def run(self, batch: Batch, step: int, lr: float, kind: StepKind) -> StepResult:
-        """One step on a global batch; its losses, and the gradient's norm before clipping."""
+        """One step, on this process's part of the batch; the step's losses, and the gradient's norm before clipping."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -70,6 +80,7 @@ class Stepper:
             norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         else:
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.grad_clip)
+        norm = whole_tensor(norm)
         # With loss scaling a step may overflow: then no optimizer steps, and no importance is learned from it. The
         # scaler decides for each optimizer alone, and clipping has spread a NaN over all gradients by now.
         if not self.scaler.is_enabled() or bool(norm.isfinite()):
@@ -85,13 +96,18 @@ class Stepper:
 
     def _accumulate_in_memory(self, batch: Batch, step: int, kind: StepKind) -> StepResult:
         """Gradients of the whole batch; a micro-batch that does not fit is halved, and the step begun anew."""
+        totals = Totals(*self.processes.totals(batch.predictions, len(batch)))
         while True:
             micro = self.micro or self._first_micro(batch)
             try:
-                return self._accumulate(batch.split(micro), step, kind, Totals(batch.predictions, len(batch)))
+                sums = self._accumulate(batch.split(micro), step, kind, totals)
+                self.processes.add_up([each for each in sums.values() if each is not None])
+                return sums
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
+            if self.processes.many:  # the others wait for this one's gradients
+                raise UserError(f"Memory ran out with {micro} sequences at a time: set a smaller batch.micro.")
             # outside of the handler, so that the traceback no longer holds the failed step's tensors
             if micro == 1:
                 raise UserError(
@@ -108,6 +124,7 @@ class Stepper:
 
     def _learned(self) -> None:
         if self.objective.keep_rule is not None:
+            self.processes.add_up(self.objective.keep_rule.sums())
             self.objective.keep_rule.update()
 
     def _forget(self) -> None:
@@ -124,12 +141,14 @@ class Stepper:
         for number, on_host in enumerate(parts):
             part = on_host.to(self.device)
             if self.objective.model.config.dropout or self.objective.model.config.attention_dropout:
-                torch.manual_seed(draw_one(self.seed, DROPOUT, step, number))
-            with autocast(self.precision, self.device):
-                losses: StepLosses = self._forward(part, totals, kind)
-            self.mark("forward")
-            self.scaler.scale(losses.total).backward()
-            self.mark("backward")
+                torch.manual_seed(draw_one(self.seed, DROPOUT, step, self.processes.rank * len(parts) + number))
+            with self.spread.synchronised(last=number == len(parts) - 1):
+                with autocast(self.precision, self.device):
+                    losses: StepLosses = self._forward(part, totals, kind)
+                self.mark("forward")
+                # torch takes the mean of the processes' gradients; their losses are shares of the step's, to be added
+                self.scaler.scale(losses.total * self.processes.count).backward()
+                self.mark("backward")
             shares = {
                 "loss": losses.loss,
                 "loss_full": losses.loss_full,

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from sctd.batches.loader import TrainingBatches, evaluation_batches
 from sctd.config import PretrainConfig
 from sctd.console import progress_bar, say
-from sctd.errors import first_line
+from sctd.errors import UserError, first_line
 from sctd.files import sha256_file
 from sctd.method.keep_rules import ImportanceRule
 from sctd.method.objectives import Objective
@@ -25,16 +22,18 @@ from sctd.method.step_plan import StepKind, StepPlan
 from sctd.model.bert import Bert
 from sctd.tokens.prepared import PreparedData
 from sctd.train.budget import seconds_a_step, steps_in
-from sctd.train.checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint
+from sctd.train.checkpoint import TrainState, gather, list_checkpoints, load_checkpoint, save_checkpoint
 from sctd.train.device import check_compiler, choose_device, choose_precision
 from sctd.train.evaluate import evaluate, measure_drift
 from sctd.train.health import not_finite, plateau_warning
 from sctd.train.memory import keep_freed_memory
 from sctd.train.metrics import Averages, RunLog
 from sctd.train.optimizer import build_optimizers, peak_lr
+from sctd.train.processes import Processes
 from sctd.train.schedule import lr_factor, warmup_steps
 from sctd.train.setup import ORIGIN, build_objective, read_vocabulary
 from sctd.train.step import Stepper, StepResult
+from sctd.train.stopping import Interrupted, StopRequest
 from sctd.train.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -43,10 +42,6 @@ if TYPE_CHECKING:
 EVAL_BATCH = 32
 FEW_STEPS = 100
 DRIFT_SEQUENCES = 64  # two more passes over these, beside two over the evaluation's 512
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM: the run is saved; the message says how to resume."""
 
 
 class Trainer:
@@ -60,6 +55,7 @@ class Trainer:
         signals: more figures of the model (on a device, in a precision), asked for every eval.probes_every steps, by
             their names in metrics.jsonl.
         start: with init_from, the folder that it means; of a resumed run RUN/origin is read instead.
+        processes: that train together; null: this one alone.
     """
 
     def __init__(
@@ -70,13 +66,15 @@ class Trainer:
         checkpoint: tuple[Path, TrainState] | None = None,
         signals: Callable[[Bert, torch.device, str], dict[str, float]] | None = None,
         start: Path | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.run = run
         self.signals = signals
+        self.processes = processes or Processes()
         self.data = data
         self.config = config
         self.state = checkpoint[1] if checkpoint else TrainState()
-        self.device = choose_device(config.device)
+        self.device = self.processes.device(choose_device(config.device))
         if self.device.type == "cpu":
             keep_freed_memory()
         if config.compile:
@@ -93,7 +91,12 @@ class Trainer:
         self.objective = build_objective(config, data, self.vocabulary, self.device, start, resumed)
         self.plan = StepPlan.of(config)
         self.lr = peak_lr(config.optimizer, config.init_from is not None)
-        self.batches = TrainingBatches(data.train, self.vocabulary, config.masking, config.batch.size, config.seed)
+        part = (self.processes.rank, self.processes.count)
+        if config.batch.size % part[1]:
+            raise UserError(f"batch.size {config.batch.size} is not a multiple of the number of processes, {part[1]}.")
+        self.batches = TrainingBatches(
+            data.train, self.vocabulary, config.masking, config.batch.size, config.seed, part
+        )
         choices = self.state.choices
         micro = choices.get("micro") or config.batch.micro
         self.eval_pairs = list(
@@ -105,7 +108,9 @@ class Trainer:
         few = min(DRIFT_SEQUENCES, config.eval.sequences)
         size = min(EVAL_BATCH, micro or EVAL_BATCH)
         self.drift_batches = [batch for _, batch in evaluation_batches(data.validation, self.vocabulary, few, size)]
-        self.precision, reason = choose_precision(choices.get("precision", config.precision), self.device)
+        self.precision, reason = self.processes.on_first(
+            lambda: choose_precision(choices.get("precision", config.precision), self.device)
+        )
         self.fingerprint = data_fingerprint(data)
         self.stepper = self._stepper(self.objective, micro)
         if checkpoint:
@@ -113,9 +118,10 @@ class Trainer:
             self.stepper.scaler.load_state_dict(self.state.scaler)
         parameters = sum(p.numel() for p in self.objective.model.parameters())
         why = "as before" if checkpoint else reason
+        many = f", {self.processes.count} processes ({config.parallel})" if self.processes.many else ""
         say(
             f"{config.method}: {parameters:,} parameters, {self.device.type}, {self.precision} ({why}), "
-            f"{self.objective.model.config.attention} attention."
+            f"{self.objective.model.config.attention} attention{many}."
         )
         self.steps = choices["steps"] if choices else self._decide_steps()
         self.every = {
@@ -126,21 +132,22 @@ class Trainer:
         if signals is not None:
             self.every["probes"] = config.eval.probes_every or max(1, self.steps // 5)
         self.unigram_loss = data.manifest.unigram_entropy
-        self._stop: signal.Signals | None = None
+        self._stop = StopRequest(insist=not self.processes.many)
         self._warned = False
 
     def _stepper(self, objective: Objective, micro: int | None) -> Stepper:
         config = self.config
-        optimizers = build_optimizers(objective.model, config.optimizer, self.lr)
         return Stepper(
             objective,
-            optimizers,
+            lambda model: build_optimizers(model, config.optimizer, self.lr),
             self.precision,
             self.device,
             micro,
             config.optimizer.grad_clip,
             config.seed,
             config.compile,
+            self.processes,
+            config.parallel,
         )
 
     def _decide_steps(self) -> int:
@@ -148,6 +155,8 @@ class Trainer:
         if schedule.minutes is None:
             assert schedule.steps is not None
             return schedule.steps
+        if self.processes.many and self.config.parallel == "fsdp":
+            raise UserError("schedule.minutes cannot be measured with parallel fsdp: give schedule.steps.")
         say("Measuring the step time, to turn the budget into a number of steps ...")
         scratch = self._stepper(copy.deepcopy(self.objective), self.stepper.micro)
         batch = self.batches.at(1)
@@ -156,7 +165,8 @@ class Trainer:
             result = scratch.run(batch, 1, 0.0, kind)
             float(result["grad_norm"])  # type: ignore[arg-type]  # waits for the device
 
-        seconds = seconds_a_step(run_step, self.plan.shares())
+        own = seconds_a_step(run_step, self.plan.shares())
+        seconds = self.processes.on_first(lambda: own)
         steps = min(steps_in(schedule.minutes, seconds), schedule.steps or sys.maxsize)
         self.stepper.micro = scratch.micro
         say(f"{seconds * 1000:,.0f} ms a step: {steps:,} steps in {schedule.minutes:g} min of training.")
@@ -171,13 +181,12 @@ class Trainer:
         """Run to the last step; the last evaluation's figures. Raises Interrupted, with the run saved, on Ctrl-C."""
         config, state = self.config, self.state
         tokens_a_step = config.batch.size * self.data.manifest.seq_len
-        trackers = Trackers(self.run, config.log, asdict(config), state.global_step)
-        log = RunLog(self.run, state.global_step, trackers)
+        log = self._log()
         averages = Averages()
         last_eval: dict[str, float] = {}
         warmup = warmup_steps(config.schedule, self.steps)
         self.objective.train()
-        with self._signals(), progress_bar() as bar:
+        with self._stop.heard(), progress_bar() as bar:
             task = bar.add_task(config.method, total=self.steps, completed=state.global_step, note="")
             if state.global_step == 0:
                 last_eval = self.evaluate()
@@ -216,12 +225,14 @@ class Trainer:
                     self._warn_plateau(step, warmup, last_eval, line)
                 if line:
                     log.write(line)
-                saved = due["checkpoint"] or self._stop is not None  # asked now: evaluating takes long
+                stop = self.processes.any(self._stop.asked)  # asked now: evaluating takes long
+                saved = due["checkpoint"] or stop
                 if saved:
                     self.save()
-                if due.get("probes") and self._stop is None:  # after the checkpoint: nothing of the run hangs on them
+                if due.get("probes") and not stop:  # after the checkpoint: nothing of the run hangs on them
                     self._ask_signals(step, log)
-                if self._stop is not None and step < self.steps:
+                    stop = self.processes.any(self._stop.asked)
+                if stop and step < self.steps:
                     if not saved:
                         self.save()
                     log.close()
@@ -235,23 +246,49 @@ class Trainer:
     def evaluate(self) -> dict[str, float]:
         """Held-out figures of the model as it stands; see `sctd.train.evaluate`."""
         batches = [batch for _, batch in self.eval_pairs]
-        return evaluate(self.objective, batches, self.vocabulary.mask_id, self.precision, self.device)
+        # every process evaluates the same, whichever parts of the model it holds
+        return self.stepper.spread.whole(
+            lambda objective: evaluate(objective, batches, self.vocabulary.mask_id, self.precision, self.device)
+        )
+
+    def _log(self) -> RunLog:
+        """The record, which the first process writes."""
+        if not self.processes.first:
+            return RunLog(None, self.state.global_step)
+        trackers = Trackers(self.run, self.config.log, asdict(self.config), self.state.global_step)
+        return RunLog(self.run, self.state.global_step, trackers)
 
     def _ask_signals(self, step: int, log: RunLog) -> None:
-        assert self.signals is not None
+        model = self._plain_model()
         try:
-            figures = self.signals(self.objective.model, self.device, self.precision)
+            if not self.processes.first:
+                return
+            assert self.signals is not None
+            figures = self.signals(model, self.device, self.precision)
         except Exception as error:  # whatever scoring raises, training goes on
             say(f"step {step:,}: eval.probes failed ({first_line(error)}); training goes on.")
             return
         log.write({"step": step, **figures})
         say(f"step {step:,}: " + ", ".join(f"{name.removeprefix('eval_')} {v:.3f}" for name, v in figures.items()))
 
+    def _plain_model(self) -> Bert:
+        """The model for passes of its own, with all of its parameters in this process."""
+        model = self.objective.model
+        if not self.processes.many or self.config.parallel != "fsdp":
+            return model
+        tensors = gather(model, None, [])["model"]
+        plain = Bert(model.config)
+        plain.load_state_dict(tensors)
+        return plain.to(self.device)
+
     def drift(self) -> dict[str, dict[str, list[float]]]:
         """{"drift": measure -> a figure a layer}, see `sctd.method.drift`; empty without dropping."""
         if self.objective.keep_rule is None:
             return {}
-        return {"drift": measure_drift(self.objective, self.drift_batches, self.precision, self.device)}
+        measured = self.stepper.spread.whole(
+            lambda objective: measure_drift(objective, self.drift_batches, self.precision, self.device)
+        )
+        return {"drift": measured}
 
     def save(self) -> Path:
         """Write a checkpoint of the step that was finished last."""
@@ -266,13 +303,11 @@ class Trainer:
         self.state.data = self.fingerprint
         self.stepper.halved = False
         self.state.scaler = self.stepper.scaler.state_dict()
-        return save_checkpoint(
-            self.run,
-            self.state,
-            self.objective.model,
-            self.objective.keep_rule,
-            self.stepper.optimizers,
-            self.config.checkpoint.keep,
+        rule = self.objective.keep_rule
+        self.processes.check_same("The importance table", [] if rule is None else [*rule.state_dict().values()])
+        tensors = gather(self.objective.model, rule, self.stepper.optimizers)
+        return self.processes.on_first(
+            lambda: save_checkpoint(self.run, self.state, tensors, self.config.checkpoint.keep)
         )
 
     def _start_importance(self, loss: float) -> None:
@@ -298,26 +333,6 @@ class Trainer:
             self._warned = True
             line["warning"] = warning
             say(warning)
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the step under way; a second one ends it at once."""
-
-        def ask_to_stop(number: int, frame: FrameType | None) -> None:
-            self._stop = signal.Signals(number)
-            for each in before:
-                signal.signal(each, before[each])
-
-        try:
-            before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread: the caller's own handlers stay
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def data_fingerprint(data: PreparedData) -> str:

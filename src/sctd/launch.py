@@ -1,0 +1,49 @@
+"""`sctd pretrain --nproc N`: as many processes on this machine, started and watched by torchrun's own launcher."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+
+from sctd.errors import UserError
+
+
+def launch(words: list[str], processes: int) -> None:
+    """Run `python -m sctd WORDS` in several processes and wait for all.
+
+    Args:
+        words: the command, without --nproc.
+        processes: how many; on a CPU they share its cores.
+
+    Raises:
+        UserError: a process failed, which has said why on standard error.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, which the processes have heard of and been waited for.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
+    try:
+        elastic_launch(settings, sys.executable)("-m", "sctd", *words)
+    except SignalException as stopped:
+        raise KeyboardInterrupt("Stopped; what the processes said stands above.") from stopped
+    except ChildFailedError as failed:
+        rank, failure = failed.get_first_failure()
+        if failure.exitcode == 130:
+            raise KeyboardInterrupt("Stopped; what the processes said stands above.") from failed
+        raise UserError(
+            f"Process {rank} of {processes} ended with exit code {failure.exitcode}; its reason stands above."
+        ) from failed
