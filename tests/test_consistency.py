@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from sctd.method.interval import is_consistency_step
 
 from sctd.method.consistency import DISTANCES, kl, summarise
+from sctd.method.step_plan import StepPlan
 
 
 def test_kl_is_the_full_pass_against_the_dropped_one_summed_over_hidden_units():
@@ -45,4 +45,4 @@ def test_the_mean_over_rows_leaves_out_padding():
     ids=["every step", "every third", "larger than the run", "never"],
 )
 def test_steps_that_are_multiples_of_fi_make_the_passes_agree(interval, wanted):
-    assert [step for step in range(1, 8) if is_consistency_step(step, interval)] == wanted
+    assert [step for step in range(1, 8) if StepPlan("sctd", interval).kind(step, 7) == "consistency"] == wanted

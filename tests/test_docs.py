@@ -133,15 +133,6 @@ def test_every_command_of_the_page_on_comparisons_runs(place):
     assert "Probes by layer" in (place / "scored/report.html").read_text(encoding="utf-8")
 
 
-def test_every_arm_that_the_page_on_comparisons_names_can_be_compared():
-    from sctd.compare.arms import parse_arms
-
-    rows = re.findall(r"^\| [a-z].*\| (`.*) \|$", (ROOT / "docs/compare.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(rows) == 9
-    for row in rows:
-        parse_arms(re.findall(r"`(.*?)`", row))
-
-
 def test_every_command_of_the_page_on_speed_runs(place):
     for command in commands("docs/benchmarks.md"):
         run_sctd(command, place)
