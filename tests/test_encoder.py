@@ -15,6 +15,14 @@ from sctd.scores.encoder import load_encoder
 from sctd.scores.heads import HEADS
 from sctd.scores.tasks.table import TASKS
 
+CHANGES = {
+    "decoder by its kind": {"model_type": "gpt2", "architectures": ["GPT2Model"]},
+    "encoder and decoder": {"is_encoder_decoder": True},
+    "heads that do not divide": {"num_attention_heads": 3},
+    "an activation that there is not": {"hidden_act": "foo"},
+    "another tokenizer": {"vocab_size": 100},
+}
+
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
@@ -23,7 +31,13 @@ from sctd.scores.tasks.table import TASKS
         ("decoder", r"is a decoder \(GPT2LMHeadModel\)"),
         ("no layers", "has no num_hidden_layers"),
         ("no model type", "is of no model that transformers knows"),
-        ("no weights", "is no model that transformers'"),
+        ("no weights", "has no weights"),
+        ("broken weights", "is no model that transformers'"),
+        ("decoder by its kind", r"is a decoder \(GPT2Model\)"),
+        ("encoder and decoder", "is an encoder with a decoder"),
+        ("heads that do not divide", "describes no model that transformers can build"),
+        ("an activation that there is not", "describes no model that transformers can build"),
+        ("another tokenizer", "its tokenizer has ids up to 199 and the model embeds 100"),
         ("renamed weights", r"lacks \d+ of the encoder's weights"),
         ("no padding", "its tokenizer has no token for padding"),
     ],
@@ -52,6 +66,10 @@ def test_a_folder_that_is_no_encoder_is_named(tmp_path: Path, change: str, sente
         (folder / "config.json").write_text("{}")
     elif change == "no layers":
         (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 0}))
+    elif change in CHANGES:
+        (folder / "config.json").write_text(json.dumps(config | CHANGES[change]))
+    elif change == "broken weights":
+        (folder / "model.safetensors").write_bytes(b"no tensors")
     else:
         (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match=sentence):

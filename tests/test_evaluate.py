@@ -110,6 +110,51 @@ def test_every_kind_of_task_is_scored_beside_its_baselines(finished: Path) -> No
     assert results["averages"]["model"] == pytest.approx(sum(mains) / len(mains))
 
 
+def test_two_seeds_are_two_runs(finished: Path) -> None:
+    runs = [json.loads((finished / f"runs/stsb/model-{seed}.json").read_text())["splits"] for seed in (1, 2)]
+    assert runs[0]["dev"]["predictions"] != runs[1]["dev"]["predictions"]
+
+
+def test_tasks_of_an_earlier_command_stay_in_the_results(model: str, data: str, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"seeds": 1, "baselines": False, **SHORT}
+    first = evaluate(model, ["stsb"], str(tmp_path / "out"), data, **given)
+    both = evaluate(model, ["sst2"], str(tmp_path / "out"), data, **given)
+    assert list(both["tasks"]) == ["sst2", "stsb"]
+    assert both["tasks"]["stsb"] == first["tasks"]["stsb"]
+    assert set(both["averages"]) == {"model"}
+
+
+def test_a_result_that_was_made_otherwise_is_made_again(model: str, data: str, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"seeds": 1, "baselines": False, **SHORT}
+    evaluate(model, ["sst2"], str(tmp_path / "out"), data, **given)
+    path = tmp_path / "out/runs/sst2/model-1.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"fine_tuning": found["fine_tuning"] | {"epochs": 7}}))
+    evaluate(model, ["sst2"], str(tmp_path / "out"), data, **given)
+    assert json.loads(path.read_text())["fine_tuning"]["epochs"] == 1
+
+
+def test_what_else_lies_in_the_runs_folder_is_passed_over(model: str, data: str, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"seeds": 1, "baselines": False, **SHORT}
+    evaluate(model, ["sst2"], str(tmp_path / "out"), data, **given)
+    (tmp_path / "out/runs/sst2/model-1-old.json").write_text("{}")
+    again = evaluate(model, ["sst2"], str(tmp_path / "out"), data, **given)
+    assert len(again["tasks"]["sst2"]["arms"]["model"]["dev"]["runs"]) == 1
+
+
+@pytest.mark.parametrize("task", ["sst2", "stsb", "squad_v2"])
+def test_damaged_weights_are_no_score(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny_encoder(tmp_path / "model", max_length=24).folder
+    tensors = load_file(folder / "model.safetensors")
+    tensors["bert.encoder.layer.1.output.dense.weight"][0, 0] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    command = ["evaluate", str(folder), "--tasks", task, "--data", data, "--out", str(tmp_path / "out"), "--seeds", "1"]
+    assert main([*command, "--epochs", "1", "--device", "cpu", "--precision", "fp32", "--baselines", "false"]) == 2
+    assert "its weights are damaged, or its fine-tuning ran away" in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_same_seed_gives_the_same_predictions(model: str, data: str, finished: Path, tmp_path: Path) -> None:
     evaluate(model, ["sst2", "wic"], str(tmp_path / "again"), data, seeds=1, baselines=False, **SHORT)
     for task in ("sst2", "wic"):

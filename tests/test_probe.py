@@ -257,3 +257,26 @@ def test_fewer_training_sentences_keep_every_label(tmp_path: Path) -> None:
 def test_dropout_is_off_and_the_same_command_gives_the_same_numbers(encoder: Encoder, tmp_path: Path) -> None:
     [task] = load_probes(str(told_by_a_word(tmp_path)))
     assert probe_network(encoder, encoder.network().train(), task) == probe_network(encoder, encoder.network(), task)
+
+
+def test_two_processes_add_to_one_file(encoder: Encoder, tmp_path: Path) -> None:
+    from sctd.scores.kept import Kept
+
+    path = tmp_path / "probe.json"
+    one, other = Kept(path, encoder, {}), Kept(path, encoder, {})
+    one.add("x", "1", {})
+    other.add("y", "1", {})
+    one.add("z", "1", {})
+    assert set(Kept(path, encoder, {}).parts) == {"x", "y", "z"}
+
+
+def test_vectors_that_are_no_numbers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny_encoder(tmp_path / "model").folder
+    tensors = load_file(folder / "model.safetensors")
+    tensors["bert.encoder.layer.0.output.dense.weight"][0, 0] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    told_by_a_word(tmp_path / "probes")
+    assert main(["probe", str(folder), "--data", str(tmp_path / "probes"), "--device", "cpu"]) == 2
+    assert "layer 1 gives no finite numbers: its weights are damaged" in " ".join(capsys.readouterr().err.split())

@@ -66,6 +66,11 @@ def test_signals_stand_in_metrics_jsonl_every_so_many_steps(data: str, scored: s
         assert lines[step]["eval_blimp"] == lines[step]["eval_blimp_b"] in (0.0, 1.0)
         assert 0 <= lines[step]["eval_task_sst2"] <= 1
     assert "eval_blimp" not in lines[3]
+    # the last ones are what the verbs say of the finished model
+    from sctd.scores.probe import probe
+
+    found = probe(str(tmp_path / "run"), f"{scored}/probing", random_init=False, device="cpu", precision="fp32")
+    assert lines[4]["eval_probe_first"] == found["parts"]["first"]["model"]["mean"]["test"]
 
 
 def test_signals_change_nothing_of_what_is_trained(data: str, scored: str, tmp_path: Path) -> None:

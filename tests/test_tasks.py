@@ -139,6 +139,29 @@ def test_imdb_is_read_as_folders_and_as_compressed_lines(tmp_path: Path) -> None
     assert load_split(TASKS["imdb"], put(tmp_path / "c", "imdb/test.jsonl.gz", gzip.compress(text)), "test") == wanted
 
 
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [({"text": None}, "'text' is empty"), ({"text": 7}, "holds 7, not a text"), ({}, "there is no column 'text'")],
+)
+def test_a_review_that_is_no_text_is_named(tmp_path: Path, fields: dict[str, Any], sentence: str) -> None:
+    data = put(tmp_path, "imdb/train.jsonl", lines({**fields, "label": 1}))
+    with pytest.raises(UserError, match=sentence):
+        load_split(TASKS["imdb"], data, "train")
+
+
+def test_a_stray_tab_is_named(tmp_path: Path) -> None:
+    data = put(tmp_path, "sst2/train.tsv", "sentence\tlabel\ngood\tfilm\t1\n")
+    with pytest.raises(UserError, match="line 2 has 3 columns where there are 2"):
+        load_split(TASKS["sst2"], data, "train")
+
+
+def test_rte_is_read_in_superglue_s_form_too(tmp_path: Path) -> None:
+    row = {"premise": "Rome fell.", "hypothesis": "Rome stood.", "label": "not_entailment", "idx": 0}
+    data = put(tmp_path, "rte/train.jsonl", lines(row))
+    [example] = load_split(TASKS["rte"], data, "train")
+    assert (example.first, example.second, example.label) == ("Rome fell.", "Rome stood.", 1)
+
+
 def test_the_hub_s_rows_become_the_same_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 

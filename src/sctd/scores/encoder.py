@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 from sctd.files import sha256_file
 from sctd.hf.load import TRAINED_ON, load_config, load_network, load_tokenizer, model_folder
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import torch
 
 # what a model's folder consists of; other files may lie beside them
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 OF_A_MODEL = (
-    *("*.safetensors", "pytorch_model*.bin", "*.safetensors.index.json", "config.json", "tokenizer.json"),
+    *(*WEIGHTS, "*.safetensors.index.json", "config.json", "tokenizer.json"),
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
 )
 
@@ -86,7 +87,10 @@ class Encoder:
         import transformers
 
         config = transformers.AutoConfig.from_pretrained(self.folder, **settings)
-        return getattr(transformers, kind).from_config(config, dtype=torch.float32)
+        try:
+            return getattr(transformers, kind).from_config(config, dtype=torch.float32)
+        except Exception as error:  # transformers raises whatever its classes raise
+            raise _not_built(self.folder, error) from error
 
     def count_cut(self, sentences: list[str], encoded: Any) -> int:
         """How many of the sentences have less tokens in what `encode` made of them than in whole."""
@@ -115,13 +119,24 @@ def load_encoder(model: str | Path, device: str = "auto", precision: str = "auto
             raise UserError(f"{folder / 'config.json'} has no {name}: give the folder of an encoder, such as BERT.")
     heads = [str(name) for name in getattr(config, "architectures", None) or []]
     decodes = getattr(config, "is_decoder", False) or any("CausalLM" in n or "LMHeadModel" in n for n in heads)
-    if decodes or getattr(config, "is_encoder_decoder", False):
+    if decodes or _of_decoders_alone(config):
         raise UserError(f"{folder} is a decoder ({', '.join(heads)}): give the folder of an encoder.")
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(f"{folder} is an encoder with a decoder ({', '.join(heads)}): give the folder of an encoder.")
+    if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
+        raise UserError(f"{folder} has no weights ({' or '.join(WEIGHTS)}): give a whole Hugging Face folder.")
     tokenizer = load_tokenizer(folder)
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         lacks = "token for padding" if tokenizer.is_fast else "fast form (tokenizer.json)"
         raise UserError(
             f"{folder}: its tokenizer has no {lacks}; give the folder of an encoder with its own tokenizer."
+        )
+
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= config.vocab_size:
+        raise UserError(
+            f"{folder}: its tokenizer has ids up to {highest} and the model embeds {config.vocab_size}: they do not "
+            "belong together; put the model's own tokenizer files into the folder."
         )
 
     from sctd.train.device import choose_device, choose_precision
@@ -130,7 +145,7 @@ def load_encoder(model: str | Path, device: str = "auto", precision: str = "auto
     trained_on = getattr(config, TRAINED_ON, None)
     trained_on = trained_on if isinstance(trained_on, dict) else {}
     trained_on = {name: number for name, number in trained_on.items() if _whole(number)}
-    able = (getattr(config, "max_position_embeddings", None) or 512) - _first_position(config)
+    able = (getattr(config, "max_position_embeddings", None) or 512) - _first_position(folder, config)
     longest = min(trained_on.get("seq_len") or able, able, tokenizer.model_max_length)
     return Encoder(
         folder=folder,
@@ -143,13 +158,32 @@ def load_encoder(model: str | Path, device: str = "auto", precision: str = "auto
     )
 
 
-def _first_position(config: Any) -> int:
+def _of_decoders_alone(config: Any) -> bool:
+    """transformers knows this kind of model as a decoder, and has no masked language model of it."""
+    from transformers.models.auto import modeling_auto
+
+    kind = type(config)
+    decoders, encoders = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING, modeling_auto.MODEL_FOR_MASKED_LM_MAPPING
+    return kind in decoders and kind not in encoders
+
+
+def _not_built(folder: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{folder / 'config.json'} describes no model that transformers can build ({first_line(error)}): give a whole "
+        "Hugging Face folder."
+    )
+
+
+def _first_position(folder: Path, config: Any) -> int:
     """How many position embeddings come before the first token's: RoBERTa's kind counts from after padding's."""
     import torch
     import transformers
 
-    with torch.device("meta"):
-        network = transformers.AutoModel.from_config(config)
+    try:
+        with torch.device("meta"):
+            network = transformers.AutoModel.from_config(config)
+    except Exception as error:  # transformers raises whatever its classes raise
+        raise _not_built(folder, error) from error
     for name, module in network.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             return int(module.padding_idx) + 1

@@ -84,9 +84,9 @@ def evaluate(
     from sctd.console import say
     from sctd.scores.encoder import load_encoder
     from sctd.scores.flagged import read_flagged
-    from sctd.scores.jobs import SETTINGS, alone, claim, load_task, open_results
+    from sctd.scores.jobs import SETTINGS, alone, claim, identity, load_task, open_results
     from sctd.scores.kept import kept_precision
-    from sctd.scores.results import collect, write_results
+    from sctd.scores.results import collect, looked_up_in, write_results
     from sctd.scores.tables import print_results
     from sctd.train.memory import keep_freed_memory
 
@@ -103,6 +103,8 @@ def evaluate(
     }
     # all data is read before the first run, so that a broken file ends the command now and not at night
     loaded = [load_task(task, data, budget) for task in chosen]
+    for each in loaded:
+        looked_up_in(each, flagged or {})
     folder = open_results(Path(out), encoder, settings)
     say(
         f"{encoder.folder}: {encoder.num_layers} layers of {encoder.hidden_size}, sequences of up to "
@@ -112,7 +114,7 @@ def evaluate(
     busy = 0
     for number, job in enumerate(jobs, start=1):
         examples = loaded[chosen.index(job.task)]
-        with claim(folder, job, examples.of) as mine:
+        with claim(folder, job, identity(job, examples, encoder, settings)) as mine:
             if mine:
                 _run(job, examples, encoder, settings, folder, f"{number}/{len(jobs)}")
             elif mine is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sctd.errors import UserError
 from sctd.scores.encoder import Encoder
 from sctd.scores.fit import batches_by_length
 from sctd.scores.heads.head import collate
@@ -16,7 +17,11 @@ POOLINGS = ("mean", "cls")
 
 
 def sentence_vectors(
-    encoder: Encoder, network: Any, sentences: Sequence[str], advance: Callable[[int], None] = lambda sentences: None
+    encoder: Encoder,
+    network: Any,
+    sentences: Sequence[str],
+    advance: Callable[[int], None] = lambda sentences: None,
+    poolings: Sequence[str] = POOLINGS,
 ) -> tuple[dict[str, np.ndarray], int]:
     """Vectors of n sentences at every layer.
 
@@ -25,6 +30,7 @@ def sentence_vectors(
         network: an encoder of transformers that returns hidden states; it is put in evaluation mode.
         sentences: n texts; what is over the model's length is cut.
         advance: told of every so many sentences that are done.
+        poolings: which vectors are wanted.
 
     Returns:
         pooling -> (L + 1, n, H) float32, layer 0 being the embeddings' output: `mean` over the sentence's own tokens,
@@ -38,7 +44,7 @@ def sentence_vectors(
     encoded = encoder.encode(list(sentences), return_special_tokens_mask=True)
     cut = encoder.count_cut(list(sentences), encoded)
     names = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in encoded]
-    vectors = {p: np.zeros((encoder.num_layers + 1, len(sentences), encoder.hidden_size), np.float32) for p in POOLINGS}
+    vectors = {p: np.zeros((encoder.num_layers + 1, len(sentences), encoder.hidden_size), np.float32) for p in poolings}
     lengths = [len(ids) for ids in encoded["input_ids"]]
     for numbers in batches_by_length(lengths, TOKENS_AT_A_TIME):
         inputs = [{name: encoded[name][i] for name in names} for i in numbers]
@@ -52,7 +58,11 @@ def sentence_vectors(
             found = network(**{k: v.to(encoder.device) for k, v in batch.items()}, output_hidden_states=True)
         for layer, hidden in enumerate(found.hidden_states):
             hidden = hidden.float()
-            vectors["mean"][layer, numbers] = torch.einsum("bs,bsh->bh", weights, hidden).cpu().numpy()
-            vectors["cls"][layer, numbers] = hidden[:, 0].cpu().numpy()
+            if not hidden.isfinite().all():
+                raise UserError(f"{encoder.folder}: layer {layer} gives no finite numbers: its weights are damaged.")
+            if "mean" in vectors:
+                vectors["mean"][layer, numbers] = torch.einsum("bs,bsh->bh", weights, hidden).cpu().numpy()
+            if "cls" in vectors:
+                vectors["cls"][layer, numbers] = hidden[:, 0].cpu().numpy()
         advance(len(numbers))
     return vectors, cut

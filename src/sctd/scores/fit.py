@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sctd.errors import UserError
 from sctd.scores.encoder import Encoder
 from sctd.scores.finetuning import FineTuning
 from sctd.scores.heads.head import Features, collate, length
@@ -51,7 +52,7 @@ def fine_tune(
             disable_tqdm=True,
             remove_unused_columns=False,
         )
-        assert arguments.device is not None  # which sets the number of GPUs
+        arguments.device  # noqa: B018  # asking for it sets the number of GPUs
         arguments._n_gpu = min(arguments.n_gpu, 1)  # one a process: the batch is what was asked for
         trainer = Trainer(
             model=network,
@@ -78,6 +79,11 @@ def predict(encoder: Encoder, network: Any, features: Features, advance: Advance
         with torch.inference_mode(), autocast(encoder.precision, encoder.device):
             found = network(**batch)
         logits = _joined(found).float().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise UserError(
+                f"{encoder.folder}: the network's outputs are no finite numbers: its weights are damaged, or its "
+                "fine-tuning ran away, against which a smaller --lr helps."
+            )
         for i, row in zip(numbers, logits, strict=True):
             outputs[i] = row[: len(features.inputs[i]["input_ids"])] if row.ndim == 2 else row
         advance(len(numbers))

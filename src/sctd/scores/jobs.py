@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Arm = Literal["majority", "bag-of-words", "random-init", "model"]
 SETTINGS = "settings.json"
+TUNED = ("random-init", "model")
 ARMS: tuple[Arm, ...] = ("majority", "bag-of-words", "random-init", "model")
 RANDOM_ENCODER_SEED = 1_000_003  # added to the run's seed: not the stream that the head is drawn from
 
@@ -90,10 +91,14 @@ def alone(out: Path) -> Iterator[None]:
     """Wait until no other process looks over all of OUT's results."""
     from filelock import FileLock
 
+    lock = FileLock(out / ".lock")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    with FileLock(out / ".lock"):
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def open_results(out: Path, encoder: Encoder, settings: dict[str, Any]) -> Path:
@@ -113,10 +118,10 @@ def open_results(out: Path, encoder: Encoder, settings: dict[str, Any]) -> Path:
 
 
 @contextmanager
-def claim(folder: Path, job: Job, of: str) -> Iterator[bool | None]:
+def claim(folder: Path, job: Job, of: dict[str, Any]) -> Iterator[bool | None]:
     """True where the job is this process's to run, False where it is done, None where another process runs it.
 
-    Done means on the same examples, by their checksum `of`.
+    Done means on the same examples and in the same way, see `identity`.
 
     The claim is a lock that the operating system lets go when the process ends, however it ends.
     """
@@ -129,11 +134,11 @@ def claim(folder: Path, job: Job, of: str) -> Iterator[bool | None]:
     with disk_errors(folder):
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield None
-        return
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield None
+            return
     try:
         yield read_job(folder, job, of) is None  # it may have been finished between the two looks
     finally:
@@ -149,6 +154,14 @@ def settings_of(task: Task, encoder: Encoder, settings: dict[str, Any], epochs: 
         batch_size=settings["batch_size"],
         max_length=longest,
     )
+
+
+def identity(job: Job, loaded: LoadedTask, encoder: Encoder, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a kept result must have been made of and with: its examples' checksum and, if there was any, its
+    fine-tuning."""
+    if job.arm not in TUNED:
+        return {"of": loaded.of}
+    return {"of": loaded.of, "fine_tuning": vars(settings_of(job.task, encoder, settings, loaded.epochs))}
 
 
 def run_job(
@@ -219,13 +232,13 @@ def write_job(folder: Path, job: Job, result: dict[str, Any]) -> None:
     write_json(job.file(folder), result)
 
 
-def read_job(folder: Path, job: Job, of: str) -> dict[str, Any] | None:
-    """A run's result on the examples of checksum `of`, or null where there is none; UserError for a damaged file."""
+def read_job(folder: Path, job: Job, of: dict[str, Any]) -> dict[str, Any] | None:
+    """A run's result of this identity, or null where there is none; UserError for a damaged file."""
     path = job.file(folder)
     if not path.exists():
         return None
     found = read_object(path)
-    tuned = ("fine_tuning", "cut") if job.arm in ("random-init", "model") else ()
+    tuned = ("fine_tuning", "cut") if job.arm in TUNED else ()
     if any(name not in found for name in ("of", "seed", "seconds", "splits", *tuned)):
         raise UserError(f"{path} is damaged: remove it, and the same command makes it again.")
-    return found if found["of"] == of else None
+    return found if all(found[name] == value for name, value in of.items()) else None

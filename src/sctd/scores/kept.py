@@ -70,16 +70,20 @@ class Kept:
         self.path = path
         self.parts: dict[str, Any] = {}
         self.belongs_to = {"model": str(encoder.folder), "fingerprint": encoder.fingerprint(), **settings}
-        if path is None or not path.exists():
-            return
-        found = read_object(path)
+        self.parts = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        """The parts that the file holds now."""
+        if self.path is None or not self.path.exists():
+            return {}
+        found = read_object(self.path)
         theirs, parts = found.get(BELONGS_TO), found.get("parts")
         if not isinstance(theirs, dict) or not isinstance(parts, dict):
-            raise UserError(f"{path} is damaged, or no results of this verb: give another --out.")
+            raise UserError(f"{self.path} is damaged, or no results of this verb: give another --out.")
         if not all(isinstance(part, dict) for part in parts.values()):
-            raise UserError(f"{path} is damaged, or no results of this verb: give another --out.")
-        refuse_other(path, self.belongs_to, theirs)
-        self.parts = parts
+            raise UserError(f"{self.path} is damaged, or no results of this verb: give another --out.")
+        refuse_other(self.path, self.belongs_to, theirs)
+        return parts
 
     def has(self, name: str, of: str) -> bool:
         """Whether the part is finished, of the same data, by its checksum."""
@@ -87,15 +91,20 @@ class Kept:
 
     def add(self, name: str, of: str, part: dict[str, Any]) -> None:
         """Keep a part that is finished, in the place of one of other data."""
-        self.parts[name] = {"of": of, **part}
-        self._write({})
+        self._write({}, {name: {"of": of, **part}})
 
     def finish(self, results: dict[str, Any]) -> None:
         """Write the results beside the parts that they are made of."""
-        self._write(results)
+        self._write(results, {})
 
-    def _write(self, results: dict[str, Any]) -> None:
-        if self.path is not None:
-            with disk_errors(self.path.parent):
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, {BELONGS_TO: self.belongs_to, "parts": self.parts, **results})
+    def _write(self, results: dict[str, Any], new: dict[str, Any]) -> None:
+        self.parts |= new
+        if self.path is None:
+            return
+        from filelock import FileLock
+
+        with disk_errors(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+                self.parts = {**self.parts, **self._read(), **new}  # another process may have added to it
+                write_json(self.path, {BELONGS_TO: self.belongs_to, "parts": self.parts, **results})

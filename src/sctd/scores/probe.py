@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from sctd.scores.encoder import Encoder
     from sctd.scores.probe_data import Probe
 
-# Inverse strengths of the L2 penalty that the validation split chooses from.
-STRENGTHS = (0.01, 0.1, 1.0)
+# Inverse strengths of the L2 penalty that the validation split chooses from: of vectors, and of the bag of words, whose
+# TF-IDF rows have length 1 where standardised vectors have the square root of H.
+STRENGTHS = (1e-4, 1e-3, 0.01, 0.1, 1.0)
+OF_WORDS = (1.0, 10.0, 100.0, 1000.0)
 # lbfgs on standardised features is within a few thousandths of its end by then, whatever the probe; the validation
 # split chooses among what it finds, so that a classifier that has not converged is a fair one still.
 MOST_ITERATIONS = 100
@@ -122,7 +124,7 @@ def probe_network(
 
     vectors, labels, cut = {}, {}, 0
     for split, of in probe.splits.items():
-        vectors[split], cut_here = sentence_vectors(encoder, network, of.sentences)
+        vectors[split], cut_here = sentence_vectors(encoder, network, of.sentences, poolings=poolings)
         labels[split] = of.labels
         cut += cut_here
     found: dict[str, Any] = {"cut": cut}
@@ -148,10 +150,12 @@ def classify(vectors: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[st
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(vectors["tr"])
-    return _best_strength({split: scaler.transform(each) for split, each in vectors.items()}, labels)
+    return _best_strength({split: scaler.transform(each) for split, each in vectors.items()}, labels, STRENGTHS)
 
 
-def _best_strength(features: Mapping[str, Any], labels: Mapping[str, Sequence[str]]) -> dict[str, float]:
+def _best_strength(
+    features: Mapping[str, Any], labels: Mapping[str, Sequence[str]], strengths: Sequence[float]
+) -> dict[str, float]:
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
@@ -160,7 +164,7 @@ def _best_strength(features: Mapping[str, Any], labels: Mapping[str, Sequence[st
     # each strength begins where the one before ended, from the strongest penalty on
     classifier = LogisticRegression(max_iter=MOST_ITERATIONS, warm_start=True)
     best: dict[str, float] = {}
-    for strength in STRENGTHS:
+    for strength in strengths:
         classifier.set_params(C=strength)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -184,8 +188,7 @@ def baselines(probe: Probe) -> dict[str, Any]:
     features = {split: words.transform(of.sentences) for split, of in probe.splits.items()}
     return {
         "majority": labels["te"].count(frequent) / len(labels["te"]),
-        # TF-IDF rows have length 1, standardised vectors the square root of H: the same strengths, so much weaker
-        "bag_of_words": _best_strength({split: each * 10 for split, each in features.items()}, labels),
+        "bag_of_words": _best_strength(features, labels, OF_WORDS),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from sctd.errors import UserError
 from sctd.files import write_json, write_text
 from sctd.scores.flagged import Flagged
-from sctd.scores.jobs import ARMS, Job, LoadedTask, read_job
+from sctd.scores.jobs import ARMS, Job, LoadedTask, identity, read_job
+from sctd.scores.kept import read_object
 from sctd.scores.metrics import score
+from sctd.scores.tasks.table import TASKS
 
 if TYPE_CHECKING:
     from sctd.scores.encoder import Encoder
@@ -26,6 +29,8 @@ def collect(
 ) -> dict[str, Any]:
     """Everything that is finished, as results.json holds it.
 
+    Tasks of earlier commands with the same OUT stay as they stand in its results.json.
+
     Returns:
         `tasks`: name -> {title, metrics, notes, fine_tuning, arms: arm -> split -> {runs: [{seed, scores, seconds}],
         median, min, max, std: metric -> value}}; `averages`: arm -> mean over the tasks of the median of the task's
@@ -33,7 +38,9 @@ def collect(
     """
     from sctd.train.environment import environment
 
-    tasks = {each.task.name: _task(folder, each, encoder, flagged) for each in loaded}
+    found = {each.task.name: _task(folder, each, encoder, settings, flagged) for each in loaded}
+    before = _tasks_before(folder / "results.json")
+    tasks = {name: (before | found)[name] for name in TASKS if name in before or name in found}
     averages = {}
     for arm in ARMS:
         figures = [_main(task, arm) for task in tasks.values()]
@@ -49,7 +56,20 @@ def collect(
     }
 
 
-def _task(folder: Path, loaded: LoadedTask, encoder: Encoder, flagged: Flagged | None) -> dict[str, Any]:
+def _tasks_before(path: Path) -> dict[str, Any]:
+    """The tasks in results.json, which is of the same model and settings as OUT is; none where it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        tasks = read_object(path).get("tasks")
+    except UserError:
+        return {}
+    return {name: each for name, each in tasks.items() if name in TASKS} if isinstance(tasks, dict) else {}
+
+
+def _task(
+    folder: Path, loaded: LoadedTask, encoder: Encoder, settings: dict[str, Any], flagged: Flagged | None
+) -> dict[str, Any]:
     task = loaded.task
     entry: dict[str, Any] = {
         "title": task.title,
@@ -58,10 +78,12 @@ def _task(folder: Path, loaded: LoadedTask, encoder: Encoder, flagged: Flagged |
         "rows": {"train": len(loaded.train), **{split: len(rows) for split, rows in loaded.scored.items()}},
         "arms": {},
     }
-    looked_up = {} if flagged is None else _looked_up(loaded, flagged)
+    looked_up = {} if flagged is None else looked_up_in(loaded, flagged)
     for arm in ARMS:
         done = [
-            found for job in _finished(folder, task, arm) if (found := read_job(folder, job, loaded.of)) is not None
+            found
+            for job in _finished(folder, task, arm)
+            if (found := read_job(folder, job, identity(job, loaded, encoder, settings))) is not None
         ]
         if not done:
             continue
@@ -86,7 +108,8 @@ def _task(folder: Path, loaded: LoadedTask, encoder: Encoder, flagged: Flagged |
 
 def _finished(folder: Path, task: Any, arm: Any) -> list[Job]:
     """The jobs whose files are there, by seed."""
-    seeds = (int(path.stem.rpartition("-")[2]) for path in (folder / "runs" / task.name).glob(f"{arm}-*.json"))
+    names = (path.name for path in (folder / "runs" / task.name).glob(f"{arm}-*.json"))
+    seeds = [int(found[1]) for name in names if (found := re.fullmatch(rf"{arm}-([0-9]+)\.json", name))]
     return [Job(task, arm, seed) for seed in sorted(seeds)]
 
 
@@ -94,7 +117,7 @@ def _run(found: dict[str, Any], split: str) -> dict[str, Any]:
     return {"seed": found["seed"], "scores": found["splits"][split]["scores"], "seconds": found["seconds"]}
 
 
-def _looked_up(loaded: LoadedTask, flagged: Flagged) -> dict[str, frozenset[str]]:
+def looked_up_in(loaded: LoadedTask, flagged: Flagged) -> dict[str, frozenset[str]]:
     """Split -> flagged ids, of the splits that were looked up; UserError where that was another copy of them."""
     found = {}
     for split in loaded.scored:
@@ -148,9 +171,9 @@ def _cut_notes(found: dict[str, Any], loaded: LoadedTask, encoder: Encoder) -> l
             rows = len(loaded.train if split == "train" else loaded.scored[split])
             what = "questions cut" if loaded.task.kind == "span" else f"cut at {length} tokens"
             notes.append(f"{split}: {number:,} of {rows:,} {what}")
-    if encoder.token_types < 2 and getattr(encoder.config, "type_vocab_size", 0) > 1 and loaded.task.kind != "span":
+    if encoder.token_types < 2 and getattr(encoder.config, "type_vocab_size", 0) > 1:
         first = loaded.train[0]
-        if getattr(first, "second", None) is not None or loaded.task.kind == "choice":
+        if getattr(first, "second", None) is not None or loaded.task.kind in ("choice", "span"):
             notes.append("pairs in token type 0")
     return notes
 

@@ -27,11 +27,11 @@ Signal = Callable[["Encoder"], dict[str, float]]
 
 
 def _task(name: str, data: Path) -> Signal:
-    """`task:NAME`: a quick fine-tuning with seed 1; the task's first metric, on each split that is scored."""
+    """`task:NAME`: fine-tuned on 500 examples with seed 1; the task's first metric, on each split that is scored."""
     from sctd.scores.jobs import Job, load_task, run_job
     from sctd.scores.tasks.table import choose_tasks
 
-    loaded = [load_task(task, str(data / "tasks"), "quick") for task in choose_tasks([name])]
+    loaded = [load_task(task, str(data / "tasks"), "signal") for task in choose_tasks([name])]
     settings: dict[str, Any] = {"lr": None, "epochs": None, "batch_size": 32, "max_length": None}
 
     def signal(encoder: Encoder) -> dict[str, float]:

@@ -46,8 +46,9 @@ def headline(results: dict[str, Any]) -> str:
     """What the table is of, in a sentence."""
     settings = results["settings"]
     budget = "Quick: fixed subsets, not to be compared with published figures. " if _quick(results) else ""
+    used = [task["fine_tuning"]["max_length"] for task in results["tasks"].values() if "fine_tuning" in task]
     return (
-        f"{budget}Median over seeds, x 100; sequences of up to {settings['trained_length']} tokens, "
+        f"{budget}Median over seeds, x 100; sequences of up to {max(used, default=settings['trained_length'])} tokens, "
         f"{settings['precision']}."
     )
 

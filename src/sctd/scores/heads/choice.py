@@ -40,7 +40,8 @@ class ChoiceHead:
             if training:
                 joined["labels"] = example.label
             inputs.append(joined)
-        return Features(inputs, list(range(len(examples))), cut=cut)
+        owners = [number for number, example in enumerate(examples) for _ in example.choices]
+        return Features(inputs, list(range(len(examples))), cut=len({owners[i] for i in cut}))
 
     def predictions(
         self, task: Task, examples: Sequence[ChoiceExample], features: Features, outputs: Sequence[np.ndarray]

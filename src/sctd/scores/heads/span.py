@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sctd.errors import UserError
 from sctd.scores.encoder import Encoder
 from sctd.scores.heads.head import Features, make
 from sctd.scores.tasks.task import SpanExample, Task
@@ -63,6 +64,11 @@ class SpanHead:
             names = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in encoded]
             for i in range(len(encoded["input_ids"])):
                 inside = [place for place, side in enumerate(encoded.sequence_ids(i)) if side == 1]
+                if not inside:
+                    raise UserError(
+                        f"{task.title}: the context of question {example.id} has no token that can be read "
+                        f"({example.context[:40]!r}): mend or remove it."
+                    )
                 window = Window(np.asarray(encoded["offset_mapping"][i]), inside[0], inside[-1])
                 one: dict[str, Any] = {name: encoded[name][i] for name in names}
                 if training:

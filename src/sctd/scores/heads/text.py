@@ -33,7 +33,7 @@ class TextHead:
         if training:
             for one, example in zip(inputs, examples, strict=True):
                 one["labels"] = float(example.label) if task.kind == "score" else int(example.label)
-        return Features(inputs, list(range(len(examples))), cut=cut)
+        return Features(inputs, list(range(len(examples))), cut=len(cut))
 
     def predictions(
         self, task: Task, examples: Sequence[TextExample], features: Features, outputs: Sequence[np.ndarray]
@@ -46,14 +46,15 @@ class TextHead:
 
 def encode_texts(
     encoder: Encoder, first: list[str], second: list[str] | None, max_length: int
-) -> tuple[list[dict[str, Any]], int]:
-    """Inputs of texts or pairs, and how many of them were cut at max_length (of pairs, the longer side is)."""
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """Inputs of texts or pairs, and which of them were cut at max_length (of pairs, the longer side is)."""
     encoded = encoder.encode(first, second, max_length=max_length)
     names = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in encoded]
     inputs = [{name: encoded[name][i] for name in names} for i in range(len(first))]
     full = [i for i, one in enumerate(inputs) if len(one["input_ids"]) == max_length]
-    cut = 0
+    cut = []
     for i in full:  # only these can have been cut
         whole = encoder.encode([first[i]], None if second is None else [second[i]], truncation=False, verbose=False)
-        cut += len(whole["input_ids"][0]) > max_length
+        if len(whole["input_ids"][0]) > max_length:
+            cut.append(i)
     return inputs, cut

@@ -62,7 +62,7 @@ def _tsv(path: Path, task: Task) -> Iterator[Row]:
         if not line:
             continue
         place = f"{path}, line {number}"
-        if len(cells) < len(columns):
+        if len(cells) != len(columns):
             if task.ragged:
                 passed_over += 1
                 continue
@@ -70,9 +70,9 @@ def _tsv(path: Path, task: Task) -> Iterator[Row]:
             raise UserError(
                 f"{place} has {len(cells)} columns where there are {len(columns)} ({names}): mend the file."
             )
-        yield place, dict(zip(columns, cells, strict=False))
+        yield place, dict(zip(columns, cells, strict=True))
     if passed_over:
-        say(f"{path}: passed over {passed_over:,} lines of too few columns, as the official file has some.")
+        say(f"{path}: passed over {passed_over:,} lines of another number of columns, as the official file has some.")
 
 
 def jsonl_rows(path: Path) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sctd.errors import UserError
@@ -15,7 +15,9 @@ HIGHEST = 5.0  # of STS-B's scores
 def texts(
     first: str, second: str | None = None, label: str = "label", *others: str
 ) -> Callable[[Iterable[Row], Task], list[Any]]:
-    """A reader of the columns `first` and `second`, with the label in `label` or one of the others."""
+    """A reader of the columns `first` and `second` (`this|that` where files differ), the label in `label` or one of
+    the others."""
+    firsts, seconds = tuple(first.split("|")), () if second is None else tuple(second.split("|"))
 
     def read(rows: Iterable[Row], task: Task) -> list[Any]:
         examples = []
@@ -23,8 +25,8 @@ def texts(
             examples.append(
                 TextExample(
                     id=str(number),
-                    first=text_field(row, (first,), empty_allowed=task.empty_allowed),
-                    second=None if second is None else text_field(row, (second,), empty_allowed=task.empty_allowed),
+                    first=text_field(row, firsts, empty_allowed=task.empty_allowed),
+                    second=text_field(row, seconds, empty_allowed=task.empty_allowed) if seconds else None,
                     label=_score(row, label)
                     if task.kind == "score"
                     else label_field(row, (label, *others), task.labels),
@@ -37,8 +39,13 @@ def texts(
 
 def reviews(rows: Iterable[Row], task: Task) -> list[Any]:
     """IMDB's `text` and `label`; line breaks, which it writes as <br />, become spaces."""
-    plain = ((place, {**row, "text": str(row.get("text", "")).replace("<br />", " ")}) for place, row in rows)
-    return texts("text")(plain, task)
+
+    def plain() -> Iterator[Row]:
+        for place, row in rows:
+            text = text_field((place, row), ("text",)).replace("<br />", " ")
+            yield place, {**row, "text": text}
+
+    return texts("text")(plain(), task)
 
 
 def _score(row: Row, name: str) -> float:
