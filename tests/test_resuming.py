@@ -10,6 +10,7 @@ import time
 import pytest
 
 from helpers import make_prepared
+from kills import matrix
 from sctd.errors import UserError
 from sctd.pretrain import pretrain
 from sctd.recipe import build_config
@@ -216,3 +217,35 @@ def test_a_changed_state_is_recognised_as_damaged(tmp_path, data):
     state.write_text(state.read_text().replace('"global_step": 2', '"global_step": 1'))
     with pytest.raises(UserError, match="no whole checkpoint"):
         newest_checkpoint(run)
+
+
+def test_runs_that_are_killed_while_a_checkpoint_is_written_and_at_random_end_with_the_same_bytes():
+    """The short form of `python tests/kills.py`, whose whole table stands in docs/reliability.md."""
+    rows = [*matrix(kills=2, seed=3, methods=("sctd",))]
+    assert [row[5] for row in rows] == [True, True]
+
+
+def test_checkpoints_are_kept_by_number_by_multiples_and_the_best(tmp_path, data, monkeypatch):
+    losses = iter([9.0, 5.0, 3.0, 4.0, 6.0, 7.0])  # at steps 0, 2, 4, 6, 8, 10
+    monkeypatch.setattr(Trainer, "evaluate", lambda self: {"eval_loss": next(losses), "eval_loss_mask": 1.0})
+    changes = {"schedule__steps": 10, "eval__every": 2, "checkpoint__every": 2, "checkpoint__keep": 1}
+    pretrain(str(data), str(tmp_path / "run"), config(**changes, checkpoint__keep_every=6, checkpoint__keep_best=True))
+    assert [folder.name for folder in list_checkpoints(tmp_path / "run")] == ["step-10", "step-6", "step-4"]
+
+
+def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path, data, monkeypatch):
+    import shutil
+    from types import SimpleNamespace
+
+    changes = {"schedule__steps": 10, "checkpoint__every": 5}
+    plain = Trainer.save
+
+    def full(self):
+        if self.state.global_step == 10:
+            monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
+        return plain(self)
+
+    monkeypatch.setattr(Trainer, "save", full)
+    with pytest.raises(UserError, match=r"the disk has 0 MB free at .* the checkpoints before it are whole"):
+        pretrain(str(data), str(tmp_path / "run"), config(**changes))
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-5"]

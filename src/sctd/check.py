@@ -58,6 +58,7 @@ def check(config: PretrainConfig) -> None:
         "eval.sequences": config.eval.sequences,
         "checkpoint.every": config.checkpoint.every,
         "checkpoint.keep": config.checkpoint.keep,
+        "checkpoint.keep_every": config.checkpoint.keep_every,
         "log.every": config.log.every,
     }
     for name, number in at_least_one.items():

@@ -218,10 +218,14 @@ class CheckpointConfig:
     Args:
         every: steps between checkpoints; null: 10 a run. One is always written at the end and on Ctrl-C.
         keep: how many of the newest to keep.
+        keep_every: also keep those of steps that are multiples of this; null: none.
+        keep_best: also keep the one with the lowest held-out loss.
     """
 
     every: int | None = None
     keep: int = 2
+    keep_every: int | None = None
+    keep_best: bool = False
 
 
 @dataclass

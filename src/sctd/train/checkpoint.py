@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sctd.config import CheckpointConfig
 from sctd.errors import UserError
 from sctd.files import disk_errors, flush_to_disk, sha256_file, whole_folder, write_json
 from sctd.train.parallel import spread_like, whole_tensor
@@ -34,6 +35,7 @@ class TrainState:
         choices: what was chosen by rule or by measurement (steps, micro-batch, attention, precision, device).
         data: fingerprint of the data folder's manifest.
         scaler: state of the fp16 loss scaling.
+        eval_loss: the last evaluation's held-out loss of the full network; null before the first.
     """
 
     global_step: int = 0
@@ -43,6 +45,7 @@ class TrainState:
     choices: dict[str, Any] = field(default_factory=dict)
     data: str = ""
     scaler: dict[str, Any] = field(default_factory=dict)
+    eval_loss: float | None = None
 
 
 def checkpoints_folder(run: Path) -> Path:
@@ -84,18 +87,55 @@ def gather(model: nn.Module, method: nn.Module | None, optimizers: list[torch.op
     }
 
 
-def save_checkpoint(run: Path, state: TrainState, tensors: Tensors, keep: int) -> Path:
-    """Write RUN/checkpoints/step-N whole, then remove all but the `keep` newest."""
+def save_checkpoint(run: Path, state: TrainState, tensors: Tensors, keep: CheckpointConfig) -> Path:
+    """Write RUN/checkpoints/step-N whole, then remove those that are not to be kept.
+
+    Raises:
+        UserError: there is no room for it; the checkpoints before it are as they were.
+    """
     place = checkpoints_folder(run) / f"step-{state.global_step}"
+    _check_room(checkpoints_folder(run), sum(tensor.nbytes for each in tensors.values() for tensor in each.values()))
     with whole_folder(place) as folder:
         for kind, each in tensors.items():
             _save(each, folder / f"{kind}.safetensors")
         checksums = {file.name: sha256_file(file) for file in sorted(folder.iterdir())}
         content = {"format": FORMAT, **asdict(state), "files": checksums}
         write_json(folder / STATE, {**content, "checksum": _checksum(content)})
-    for old in list_checkpoints(run)[keep:]:
+    for old in set(list_checkpoints(run)) - kept_checkpoints(run, keep):
         shutil.rmtree(old)
     return place
+
+
+def kept_checkpoints(run: Path, keep: CheckpointConfig) -> set[Path]:
+    """Of the checkpoints that are there, those that the settings keep."""
+    every = list_checkpoints(run)
+    kept = set(every[: keep.keep])
+    if keep.keep_every is not None:
+        kept |= {folder for folder in every if int(folder.name[5:]) % keep.keep_every == 0}
+    if keep.keep_best:
+        losses = {folder: loss for folder in every if (loss := _eval_loss(folder)) is not None}
+        kept |= {min(losses, key=lambda folder: losses[folder])} if losses else set()
+    return kept
+
+
+def _eval_loss(folder: Path) -> float | None:
+    """What state.json says; null where it is damaged, which is said when the checkpoint is asked for."""
+    try:
+        loss = json.loads((folder / STATE).read_text(encoding="utf-8")).get("eval_loss")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return float(loss) if isinstance(loss, int | float) else None
+
+
+def _check_room(place: Path, needed: int) -> None:
+    """UserError where the disk has not enough room, before anything is written."""
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise UserError(
+            f"A checkpoint needs {needed / 1e6:,.0f} MB and the disk has {free / 1e6:,.0f} MB free at {place}: free "
+            "some room, or set a smaller checkpoint.keep, and go on with --resume; the checkpoints before it are whole."
+        )
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:

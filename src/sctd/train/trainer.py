@@ -220,6 +220,7 @@ class Trainer:
                 bar.update(task, completed=step)
                 if due["eval"]:
                     last_eval = self.evaluate()
+                    state.eval_loss = last_eval["eval_loss"]
                     line |= last_eval | self.drift()
                     bar.console.print(_eval_sentence(step, last_eval), markup=False)
                     self._warn_plateau(step, warmup, last_eval, line)
@@ -306,9 +307,7 @@ class Trainer:
         rule = self.objective.keep_rule
         self.processes.check_same("The importance table", [] if rule is None else [*rule.state_dict().values()])
         tensors = gather(self.objective.model, rule, self.stepper.optimizers)
-        return self.processes.on_first(
-            lambda: save_checkpoint(self.run, self.state, tensors, self.config.checkpoint.keep)
-        )
+        return self.processes.on_first(lambda: save_checkpoint(self.run, self.state, tensors, self.config.checkpoint))
 
     def _start_importance(self, loss: float) -> None:
         # A model that already reads starts with losses far below the published 10: an id not yet seen would
