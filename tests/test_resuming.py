@@ -249,3 +249,18 @@ def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path, data, 
     with pytest.raises(UserError, match=r"the disk has 0 MB free at .* the checkpoints before it are whole"):
         pretrain(str(data), str(tmp_path / "run"), config(**changes))
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-5"]
+
+
+def test_one_command_begins_a_run_and_goes_on_with_it(tmp_path, data, capfd):
+    run = tmp_path / "run"
+    given = {"schedule__steps": 20, "checkpoint__every": 10}
+    pretrain(str(data), str(run), config(**given), resume="if-begun")
+    whole = weights(run)
+    assert "Going on from" not in capfd.readouterr().err
+    import shutil
+
+    shutil.rmtree(run / "checkpoints/step-20")
+    shutil.rmtree(run / "model")
+    pretrain(str(data), str(run), config(**given), resume="if-begun")
+    assert "Going on from step-10" in capfd.readouterr().err
+    assert weights(run) == whole

@@ -21,6 +21,7 @@ WRITTEN_BEFORE_A_CHECKPOINT = {
 }  # fmt: skip
 
 
+IF_BEGUN = "if-begun"
 # what a resumed run may have otherwise than it was begun: the weights that it leads to are the same
 FREE = ("parallel", "log", "checkpoint")
 
@@ -39,7 +40,8 @@ def pretrain(
         config: the settings; on a resumed run they must be those of the run, or none, but for `parallel` and those of
             `log` and `checkpoint`.
         resume: go on with the run in OUT from its newest whole checkpoint (`auto`), or from the checkpoint folder
-            that is named.
+            that is named; `if-begun`: as auto where OUT has a checkpoint, else begin, so that one command serves a
+            cluster that starts it again and again.
         nproc: processes on this machine that train together, one a GPU; each step's batch is split among them. On
             several machines start `torchrun ... -m sctd pretrain ...` instead.
 
@@ -69,8 +71,13 @@ def pretrain(
 def _pretrain(
     run: Path, data: str, config: PretrainConfig, resume: str | None, processes: Processes
 ) -> dict[str, float]:
+    from sctd.train.checkpoint import list_checkpoints
+
     checkpoint: tuple[Path, TrainState] | None = None
+    if resume == IF_BEGUN:
+        resume = "auto" if processes.on_first(lambda: bool(list_checkpoints(run))) else None
     if resume is None:
+        check(config)
         processes.on_first(lambda: _refuse_or_clear(run))
     else:
         checkpoint = processes.on_first(lambda: _newest(run, resume))

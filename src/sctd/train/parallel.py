@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -45,8 +46,10 @@ class DataParallel(Alone):
         from torch.nn.parallel import DistributedDataParallel
 
         ids = [device.index] if device.type == "cuda" else None
-        # the buffers are the method's, which adds up its own sums
-        self._module = DistributedDataParallel(objective, device_ids=ids, broadcast_buffers=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch 2.13, whose new name 2.11 does not know
+            # the buffers are the method's, which adds up its own sums
+            self._module = DistributedDataParallel(objective, device_ids=ids, broadcast_buffers=False)
 
     @property
     def module(self) -> nn.Module:
