@@ -45,9 +45,9 @@ pretrain(sys.argv[1], sys.argv[2], build_config(json.loads(sys.argv[3])))
 @pytest.mark.parametrize(
     ("method", "changes"),
     [
-        ("dense", {}),
-        ("drop", {"model.dropout": 0.1}),
-        ("sctd", {}),
+        pytest.param("dense", {}, marks=pytest.mark.slow),
+        pytest.param("drop", {"model.dropout": 0.1}, marks=pytest.mark.slow),
+        pytest.param("sctd", {}, marks=pytest.mark.slow),
         ("drop", {"optimizer.name": "muon", "model.starting_values": "local", "precision": "fp16"}),
         ("sctd", {"precision": "bf16", "batch.micro": 3, "model.dropout": 0.1, "masking.whole_word": True}),
     ],
