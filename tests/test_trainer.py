@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -138,6 +139,50 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_checkpoint_stays(tmp_pa
     with pytest.raises(UserError, match=r"Step 20: the loss is nan.*step-18.*optimizer\.lr"):
         pretrain(str(data), str(run), config())
     assert newest_checkpoint(run)[1].global_step == 18
+
+
+def spoil(monkeypatch, steps):
+    """Make the loss of these steps no number."""
+    import sctd.train.step as step
+    from sctd.method.objectives import Objective
+
+    run_step, forward, now = step.Stepper.run, Objective.forward, [0]
+
+    def run(self, batch, number, lr, kind):
+        now[0] = number
+        before = {name: value.clone() for name, value in self.objective.state_dict().items()}
+        result = run_step(self, batch, number, lr, kind)
+        if number in steps:
+            after = self.objective.state_dict()
+            assert all(torch.equal(before[name], after[name]) for name in before)
+            assert all(torch.isfinite(v).all() for o in self.optimizers for s in o.state.values() for v in s.values())
+        return result
+
+    def spoiled(self, *given, **more):
+        losses = forward(self, *given, **more)
+        return replace(losses, total=losses.total * math.nan) if now[0] in steps else losses
+
+    monkeypatch.setattr(step.Stepper, "run", run)
+    monkeypatch.setattr(Objective, "forward", spoiled)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_step_whose_gradient_is_not_finite_is_left_out_and_counted(tmp_path, data, monkeypatch, capfd, optimizer):
+    spoil(monkeypatch, {7, 8, 15})
+    changes = {"schedule__steps": 20, "log__every": 1, "checkpoint__every": 20, "optimizer__name": optimizer}
+    pretrain(str(data), str(tmp_path / "run"), config(method="drop", **changes))
+    assert "Step 15: a gradient was not finite, so its step was left out (3 in all)" in capfd.readouterr().err
+    lines = {line["step"]: line for line in read_metrics(tmp_path / "run")}
+    assert [lines[step].get("skipped") for step in (6, 7, 8, 15, 20)] == [None, 1, 2, 3, 3]
+    assert newest_checkpoint(tmp_path / "run")[1].skipped == 3
+    assert lines[20]["eval_loss"] < lines[0]["eval_loss"]
+
+
+def test_many_of_them_in_a_row_end_the_run_with_the_last_checkpoint_whole(tmp_path, data, monkeypatch):
+    spoil(monkeypatch, set(range(20, 30)))
+    with pytest.raises(UserError, match=r"Step 24: the loss is nan.*step-18"):
+        pretrain(str(data), str(tmp_path / "run"), config())
+    assert newest_checkpoint(tmp_path / "run")[1].global_step == 18
 
 
 def test_a_model_that_stays_at_the_unigram_level_is_named(tmp_path, data, capfd):

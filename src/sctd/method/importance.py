@@ -48,10 +48,15 @@ class TokenImportance(nn.Module):
         self.loss_count.index_add_(0, ids, weights.float().reshape(-1))
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Move the table, once an optimizer step: an id seen several times counts with the mean of its losses."""
+    def update(self, skipped: Tensor | None = None) -> None:
+        """Move the table, once an optimizer step: an id seen several times counts with the mean of its losses.
+
+        Where `skipped` is 1 the table stays as it is.
+        """
         mean = self.loss_sum / self.loss_count.clamp(min=1)
         seen = (self.loss_count > 0) & mean.isfinite()
+        if skipped is not None:
+            seen &= skipped == 0
         self.values.copy_(torch.where(seen, self.beta * self.values + (1 - self.beta) * mean, self.values))
         self.forget()
 

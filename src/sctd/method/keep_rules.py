@@ -25,8 +25,8 @@ class KeepRule(nn.Module):
         """What `observe` has added up in this step: float32, to be added up over processes before `update`."""
         return []
 
-    def update(self) -> None:
-        """End of an optimizer step."""
+    def update(self, skipped: Tensor | None = None) -> None:
+        """End of an optimizer step; `skipped` is 1 where it was left out, and nothing is to be learned from it."""
 
     def forget(self) -> None:
         """The step under way is not carried out."""
@@ -48,8 +48,8 @@ class ImportanceRule(KeepRule):
     def sums(self) -> list[Tensor]:
         return [self.importance.loss_sum, self.importance.loss_count]
 
-    def update(self) -> None:
-        self.importance.update()
+    def update(self, skipped: Tensor | None = None) -> None:
+        self.importance.update(skipped)
 
     def forget(self) -> None:
         self.importance.forget()

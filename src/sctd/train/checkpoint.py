@@ -35,6 +35,7 @@ class TrainState:
         choices: what was chosen by rule or by measurement (steps, micro-batch, attention, precision, device).
         data: fingerprint of the data folder's manifest.
         scaler: state of the fp16 loss scaling.
+        skipped: steps that were left out, because their gradients were not finite.
         eval_loss: the last evaluation's held-out loss of the full network; null before the first.
     """
 
@@ -45,6 +46,7 @@ class TrainState:
     choices: dict[str, Any] = field(default_factory=dict)
     data: str = ""
     scaler: dict[str, Any] = field(default_factory=dict)
+    skipped: int = 0
     eval_loss: float | None = None
 
 

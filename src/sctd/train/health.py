@@ -6,6 +6,7 @@ import math
 
 from sctd.errors import UserError
 
+SKIPPED_IN_A_ROW = 5  # steps with gradients that are not finite, after which a run ends
 PLATEAU_MARGIN = 0.05  # nats below the unigram level that count as having left it
 PLATEAU_AFTER_WARMUPS = 3
 PLATEAU_AFTER_SHARE = 0.25

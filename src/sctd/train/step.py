@@ -61,6 +61,8 @@ class Stepper:
         self.micro = micro
         self.grad_clip = grad_clip
         self.seed = seed
+        # steps that were left out, because their gradients were not finite; on the device, so that nobody waits
+        self.skipped, self.skipped_in_a_row = torch.zeros(()), torch.zeros(())
         self.halved = False  # the micro-batch, since the last checkpoint
         self.mark: Callable[[str], None] = lambda part: None  # told when a part of a step has ended, to measure it
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
@@ -81,18 +83,42 @@ class Stepper:
         else:
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.grad_clip)
         norm = whole_tensor(norm)
-        # With loss scaling a step may overflow: then no optimizer steps, and no importance is learned from it. The
-        # scaler decides for each optimizer alone, and clipping has spread a NaN over all gradients by now.
-        if not self.scaler.is_enabled() or bool(norm.isfinite()):
+        # A step whose gradient is not finite is left out: no optimizer steps, no importance is learned. (Clipping
+        # has spread a NaN over all gradients by now, and a scaler would decide for each optimizer alone.)
+        if self.skips_unseen:
+            bad = (~norm.isfinite()).float()
             for optimizer in self.optimizers:
-                self.scaler.step(optimizer)
-            self._learned()
+                optimizer.found_inf = bad  # type: ignore[attr-defined]  # fused optimizers read it on the device
+            self._step(bad)
+        elif bool(norm.isfinite()) or (self.device.type == "cuda" and not self.scaler.is_enabled()):
+            self._step(None)
         else:
             self._forget()
+            if not self.scaler.is_enabled():
+                self._count(torch.ones((), device=self.device))
         self.scaler.update()
         self.objective.zero_grad(set_to_none=True)
         self.mark("optimizer")
         return {**sums, "grad_norm": norm}
+
+    @property
+    def skips_unseen(self) -> bool:
+        """A step is left out on the device, without the host looking at its gradient: fused optimizers can."""
+        fused = all(optimizer.defaults.get("fused") for optimizer in self.optimizers)
+        return fused and not self.scaler.is_enabled()
+
+    def _step(self, bad: Tensor | None) -> None:
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+        if self.objective.keep_rule is not None:
+            self.processes.add_up(self.objective.keep_rule.sums())
+            self.objective.keep_rule.update(bad)
+        if not self.scaler.is_enabled():
+            self._count(torch.zeros((), device=self.device) if bad is None else bad)
+
+    def _count(self, bad: Tensor) -> None:
+        self.skipped = self.skipped.to(bad.device) + bad
+        self.skipped_in_a_row = (self.skipped_in_a_row.to(bad.device) + bad) * bad
 
     def _accumulate_in_memory(self, batch: Batch, step: int, kind: StepKind) -> StepResult:
         """Gradients of the whole batch; a micro-batch that does not fit is halved, and the step begun anew."""
@@ -121,11 +147,6 @@ class Stepper:
             self.halved = True
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-
-    def _learned(self) -> None:
-        if self.objective.keep_rule is not None:
-            self.processes.add_up(self.objective.keep_rule.sums())
-            self.objective.keep_rule.update()
 
     def _forget(self) -> None:
         if self.objective.keep_rule is not None:

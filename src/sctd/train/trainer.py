@@ -25,7 +25,7 @@ from sctd.train.budget import seconds_a_step, steps_in
 from sctd.train.checkpoint import TrainState, gather, list_checkpoints, load_checkpoint, save_checkpoint
 from sctd.train.device import check_compiler, choose_device, choose_precision
 from sctd.train.evaluate import evaluate, measure_drift
-from sctd.train.health import not_finite, plateau_warning
+from sctd.train.health import SKIPPED_IN_A_ROW, not_finite, plateau_warning
 from sctd.train.memory import keep_freed_memory
 from sctd.train.metrics import Averages, RunLog
 from sctd.train.optimizer import build_optimizers, peak_lr
@@ -114,6 +114,7 @@ class Trainer:
         self.fingerprint = data_fingerprint(data)
         self.stepper = self._stepper(self.objective, micro)
         if checkpoint:
+            self.stepper.skipped += self.state.skipped
             load_checkpoint(checkpoint[0], self.objective.model, self.objective.keep_rule, self.stepper.optimizers)
             self.stepper.scaler.load_state_dict(self.state.scaler)
         parameters = sum(p.numel() for p in self.objective.model.parameters())
@@ -213,6 +214,7 @@ class Trainer:
                         "seconds": round(state.seconds, 3),
                         **averages.read(),
                         "lr": lr,
+                        **({"skipped": state.skipped} if state.skipped else {}),
                         "tokens_per_second": round(speed, 1),
                     }
                     line_seconds, line_tokens = state.seconds, state.tokens
@@ -320,8 +322,14 @@ class Trainer:
         loss, norm = result["loss_total"], result["grad_norm"]
         assert loss is not None
         assert norm is not None
+        skipped, in_a_row = int(self.stepper.skipped), int(self.stepper.skipped_in_a_row)
+        if skipped > self.state.skipped:
+            self.state.skipped = skipped
+            say(f"Step {step:,}: a gradient was not finite, so its step was left out ({skipped:,} in all).")
         if math.isfinite(float(loss)) and (self.precision == "fp16" or math.isfinite(float(norm))):
             return  # with fp16, an infinite gradient only means that the loss scale is being lowered
+        if 0 < in_a_row < SKIPPED_IN_A_ROW:
+            return
         saved = list_checkpoints(self.run)
         last = f"the last checkpoint is {saved[0].name}" if saved else "there is no checkpoint yet"
         raise not_finite(step, float(loss), float(norm), lr, self.precision, last)
