@@ -105,8 +105,8 @@ def test_a_budget_of_time_becomes_a_number_of_steps_that_a_resumed_run_keeps(tmp
 
     seconds_a_step, measured = trainer.seconds_a_step, []
 
-    def measure(run_step, shares):
-        measured.append(seconds_a_step(run_step, shares))
+    def measure(run_step, shares, longest):
+        measured.append(seconds_a_step(run_step, shares, longest))
         return 0.125  # so that the machine's load decides nothing
 
     monkeypatch.setattr(trainer, "seconds_a_step", measure)

@@ -13,12 +13,15 @@ TIMED_STEPS = 6
 LONGEST = 20.0  # seconds to time a kind of step for
 
 
-def seconds_a_step(run_step: Callable[[StepKind], None], shares: Mapping[StepKind, float]) -> float:
+def seconds_a_step(
+    run_step: Callable[[StepKind], None], shares: Mapping[StepKind, float], longest: float = LONGEST
+) -> float:
     """Mean seconds of a run's steps.
 
     Args:
         run_step: carries out one step of a kind on a copy of the model.
         shares: of the kinds of step among all steps.
+        longest: seconds after which a kind is timed no more; infinite where processes must do the same steps.
     """
     mean = 0.0
     for kind, share in shares.items():
@@ -28,7 +31,7 @@ def seconds_a_step(run_step: Callable[[StepKind], None], shares: Mapping[StepKin
             run_step(kind)
             if number >= WARM_UP_STEPS:
                 times.append(time.perf_counter() - start)
-            if sum(times) > LONGEST:
+            if sum(times) > longest:
                 break
         mean += share * statistics.median(times)
     return mean

@@ -21,7 +21,7 @@ from sctd.method.objectives import Objective
 from sctd.method.step_plan import StepKind, StepPlan
 from sctd.model.bert import Bert
 from sctd.tokens.prepared import PreparedData
-from sctd.train.budget import seconds_a_step, steps_in
+from sctd.train.budget import LONGEST, seconds_a_step, steps_in
 from sctd.train.checkpoint import TrainState, gather, list_checkpoints, load_checkpoint, save_checkpoint
 from sctd.train.device import check_compiler, choose_device, choose_precision
 from sctd.train.evaluate import evaluate, measure_drift
@@ -166,7 +166,7 @@ class Trainer:
             result = scratch.run(batch, 1, 0.0, kind)
             float(result["grad_norm"])  # type: ignore[arg-type]  # waits for the device
 
-        own = seconds_a_step(run_step, self.plan.shares())
+        own = seconds_a_step(run_step, self.plan.shares(), math.inf if self.processes.many else LONGEST)
         seconds = self.processes.on_first(lambda: own)
         steps = min(steps_in(schedule.minutes, seconds), schedule.steps or sys.maxsize)
         self.stepper.micro = scratch.micro
