@@ -66,6 +66,7 @@ def check(config: PretrainConfig) -> None:
             raise UserError(f"{name} is {number}; it must be 1 or more.")
     above_zero = {
         "schedule.minutes": config.schedule.minutes,
+        "log.heartbeat": config.log.heartbeat,
         "optimizer.lr": config.optimizer.lr,
         "optimizer.grad_clip": config.optimizer.grad_clip,
         "optimizer.eps": config.optimizer.eps,

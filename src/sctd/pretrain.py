@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from sctd.check import check
 from sctd.config import PretrainConfig
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from sctd.train.checkpoint import TrainState
     from sctd.train.processes import Processes
+    from sctd.train.pulse import Pulse
 
 # what a run that has no checkpoint yet may hold
 WRITTEN_BEFORE_A_CHECKPOINT = {
     "config.yaml", "environment.json", "origin", "baselines.json", "metrics.jsonl", "tb", "wandb", "checkpoints",
+    "heartbeat.json",
 }  # fmt: skip
 
 
@@ -31,8 +33,9 @@ def pretrain(
 ) -> dict[str, float]:
     """Pretrain a BERT on prepared data.
 
-    Writes OUT: config.yaml, environment.json, baselines.json, metrics.jsonl, checkpoints/, tb/ and, at the end,
-    model/, a Hugging Face folder. Ctrl-C saves; the same command with --resume goes on to the same weights.
+    Writes OUT: config.yaml, environment.json, baselines.json, metrics.jsonl, heartbeat.json, checkpoints/, tb/ and, at
+    the end, model/, a Hugging Face folder. Ctrl-C saves; the same command with --resume goes on to the same weights.
+    Where the environment has SCTD_WEBHOOK, an address, it is told when the run begins, warns, stops, fails and ends.
 
     Args:
         data: folder that `sctd prepare` wrote.
@@ -89,15 +92,17 @@ def _pretrain(
     from sctd.hf.load import model_folder
     from sctd.hf.origin import write_origin
     from sctd.tokens.prepared import load_prepared
+    from sctd.train.pulse import Pulse
     from sctd.train.trackers import check_trackers
     from sctd.train.trainer import Interrupted, Trainer, data_fingerprint
 
     check_trackers(config.log)
+    pulse = Pulse(run if processes.first else None, config.log.heartbeat)
     start = None if config.init_from is None or checkpoint else model_folder(config.init_from)
     prepared = load_prepared(data)
     if checkpoint is not None and checkpoint[1].data != data_fingerprint(prepared):
         raise UserError(f"{run} was begun on other data than {data}: give the --data folder that it was begun with.")
-    trainer = Trainer(run, prepared, config, checkpoint, _signals(run, config), start, processes)
+    trainer = Trainer(run, prepared, config, checkpoint, _signals(run, config), start, processes, pulse)
 
     def begin() -> float:
         with disk_errors(run):
@@ -106,13 +111,6 @@ def _pretrain(
             _describe(run, config, trainer)
             write_origin(run, prepared, trainer.objective.model.config, start)
         return _baselines(run, prepared, trainer)
-
-    trainer.unigram_loss = processes.on_first(begin)
-    try:
-        figures = trainer.train()
-    except Interrupted as stopped:
-        again = f" --nproc {processes.count}" if processes.many else ""
-        raise Interrupted(f"{stopped} Go on with: sctd pretrain --data {data} --out {run} --resume{again}") from None
 
     def finish() -> None:
         model = run / "model"
@@ -123,8 +121,27 @@ def _pretrain(
             shutil.rmtree(model)
         export(str(run), str(model))
 
-    processes.on_first(finish)
+    trainer.unigram_loss = processes.on_first(begin)
+    done = trainer.state.global_step
+    pulse.tell("resumed" if done else "begun", f"{config.method}, from step {done:,} of {trainer.steps:,}.", step=done)
+    try:
+        figures = trainer.train()
+        processes.on_first(finish)
+    except Interrupted as stopped:
+        _end(pulse, trainer, "stopped", str(stopped))
+        again = f" --nproc {processes.count}" if processes.many else ""
+        raise Interrupted(f"{stopped} Go on with: sctd pretrain --data {data} --out {run} --resume{again}") from None
+    except BaseException as error:
+        _end(pulse, trainer, "failed", first_line(error))
+        raise
+    _end(pulse, trainer, "finished", f"Finished; held-out loss {figures['eval_loss']:.3f}.")
     return figures
+
+
+def _end(pulse: Pulse, trainer: Any, event: str, text: str) -> None:
+    """The last beat, and the last message."""
+    pulse.beat(trainer.state.global_step, trainer.steps, event)
+    pulse.tell(event, text, step=trainer.state.global_step)
 
 
 def _in_processes(nproc: int, data: str, out: str, config: PretrainConfig, resume: str | None) -> dict[str, float]:

@@ -68,7 +68,7 @@ Tensors = dict[str, dict[str, Tensor]]
 
 @torch.no_grad()
 def gather(model: nn.Module, method: nn.Module | None, optimizers: list[torch.optim.Optimizer]) -> Tensors:
-    """Everything that a checkpoint holds, on the host and whole, however the model is spread; every process must ask.
+    """A copy of what a checkpoint holds, on the host and whole, however the model is spread; every process must ask.
 
     The optimizers' state stands under the parameter's name: 'exp_avg/layers.0.query.weight', ...
     """
@@ -84,7 +84,7 @@ def gather(model: nn.Module, method: nn.Module | None, optimizers: list[torch.op
         "optimizer": states,
     }
     return {
-        kind: {name: whole_tensor(tensor.detach()).cpu().contiguous() for name, tensor in each.items()}
+        kind: {name: whole_tensor(tensor.detach()).contiguous().to("cpu", copy=True) for name, tensor in each.items()}
         for kind, each in tensors.items()
     }
 
