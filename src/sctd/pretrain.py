@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ WRITTEN_BEFORE_A_CHECKPOINT = {
 
 
 IF_BEGUN = "if-begun"
+WITHIN = "SCTD_WITHIN"  # in the environment of a run that another verb started, which says itself how to go on
 # what a resumed run may have otherwise than it was begun: the weights that it leads to are the same
 FREE = ("parallel", "log", "checkpoint")
 
@@ -129,6 +131,8 @@ def _pretrain(
         processes.on_first(finish)
     except Interrupted as stopped:
         _end(pulse, trainer, "stopped", str(stopped))
+        if os.environ.get(WITHIN):
+            raise
         again = f" --nproc {processes.count}" if processes.many else ""
         raise Interrupted(f"{stopped} Go on with: sctd pretrain --data {data} --out {run} --resume{again}") from None
     except BaseException as error:

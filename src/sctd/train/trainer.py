@@ -144,7 +144,7 @@ class Trainer:
         config = self.config
         return Stepper(
             objective,
-            lambda model: build_optimizers(model, config.optimizer, self.lr),
+            lambda model: build_optimizers(model, config.optimizer, self.lr, self.precision),
             self.precision,
             self.device,
             micro,
