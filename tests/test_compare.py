@@ -162,7 +162,7 @@ def test_time_to_quality_has_a_mean_only_where_every_seed_reaches_the_loss():
     from sctd.compare.results import collect
 
     steps = {"time": {"dense": [1, 2], "drop": [2, 4]}}
-    plan = Plan(["dense", "drop"], [1, 2, 3], [0.5, 1.0], {"dense": 1.0, "drop": 0.5}, steps, "fp32", [])
+    plan = Plan(["dense", "drop"], [1, 2, 3], [1, 2, 3], [0.5, 1.0], {"dense": 1.0, "drop": 0.5}, steps, "fp32", [])
     losses = {("dense", 1): 4.0, ("dense", 2): 3.0, ("drop", 2): 3.5, ("drop", 4): 2.5}
     runs = [Run(arm, f"{arm} {n} {seed}", n, seed, {}) for (arm, n) in losses for seed in (1, 2, 3)]
     scored = {run.folder: found(losses[run.arm, run.steps]) for run in runs}

@@ -13,7 +13,6 @@ from sctd.errors import UserError
 from sctd.text import machine_prose
 from sctd.text.machine_prose import ProseStats
 
-
 SAID = ("unigram model", "bigram model", "the full network", "before", "after", "sctd prepare --input")
 
 

@@ -56,10 +56,8 @@ class Muon(Optimizer):
         return loss
 
     def _step(self, matrices: list[Tensor], lr: float, weight_decay: float, momentum: float) -> None:
-        for each in matrices:
-            self.state[each].setdefault("momentum_buffer", torch.zeros_like(each.grad))
-        buffers = [self.state[each]["momentum_buffer"] for each in matrices]
-        gradients = torch.stack([whole_tensor(each.grad) for each in matrices])
+        buffers = [self.state[each].setdefault("momentum_buffer", torch.zeros_like(each)) for each in matrices]
+        gradients = torch.stack([whole_tensor(each.grad) for each in matrices if each.grad is not None])
         running = torch.stack([whole_tensor(each) for each in buffers])
         keep: Tensor | float = 1.0
         if self.found_inf is not None:

@@ -7,14 +7,18 @@ is not: the libraries' own memory, the allocator's fragments, and what `compile`
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sctd.config import PretrainConfig, resolve_shape
+from sctd.config import Method, PretrainConfig, resolve_shape
 from sctd.method.step_plan import StepKind
 
 if TYPE_CHECKING:
     from sctd.method.objectives import Objective
+
+
+MANY = 256  # sequences; from there on the peak grows by the same for each more
+USABLE = 0.9  # of a device's memory: the rest is the libraries' own, and fragments
 
 
 @dataclass(frozen=True)
@@ -24,23 +28,26 @@ class StepMemory:
     Args:
         parameters: P, how many there are.
         states: of parameters, gradients and optimizer: what stays whatever the micro-batch.
-        fixed: that a micro-batch of no sequence would add to `states`.
-        a_sequence: that each sequence of the micro-batch adds.
+        fixed: that a micro-batch adds to `states` whatever its size, where it is large.
+        a_sequence: that each sequence of a large micro-batch adds.
+        least: that any step adds: the passes of one sequence (whose gradients stand twice for a moment), or the optimizer.
     """
 
     parameters: int
     states: int
     fixed: float
     a_sequence: float
+    least: int
 
     def peak(self, micro: int, states: float | None = None) -> float:
         """The most that a step with so many sequences at a time holds; `states` in place of all, where spread."""
-        return (self.states if states is None else states) + self.fixed + self.a_sequence * micro
+        passes = self.fixed + self.a_sequence * micro
+        return (self.states if states is None else states) + max(passes, self.least)
 
     def largest_micro(self, room: float, states: float | None = None) -> int:
         """How many sequences at a time fit into so many bytes; 0 where not even one does."""
-        left = room - (self.states if states is None else states) - self.fixed
-        return max(0, int(left // self.a_sequence))
+        left = room - (self.states if states is None else states)
+        return max(0, int((left - self.fixed) // self.a_sequence)) if left >= self.least else 0
 
 
 def step_memory(
@@ -56,14 +63,37 @@ def step_memory(
         device: `cuda` or `cpu`: which attention kernel is meant.
         precision: fp32, bf16 or fp16.
     """
-    (states, parameters, low), (_, _, high) = (
-        _run(config, kind, vocab_size, length, device, precision, micro) for micro in (FEW, 2 * FEW)
-    )
-    a_sequence = (high - low) / FEW
-    return StepMemory(parameters, states, low - FEW * a_sequence - states, a_sequence)
+    parameters, states, one, optimizing = _run(config, kind, vocab_size, length, device, precision, 1)
+    low, high = (_run(config, kind, vocab_size, length, device, precision, n * MANY)[2] for n in (1, 2))
+    a_sequence = (high - low) / MANY
+    return StepMemory(parameters, states, low - MANY * a_sequence - states, a_sequence, max(one, optimizing) - states)
 
 
-FEW = 4  # sequences; the peak grows by the same for each more
+def settings_that_fit(
+    config: PretrainConfig, kind: StepKind, vocab_size: int, length: int, device: str, precision: str, room: float
+) -> str:
+    """What to set where memory ran out, as the end of a sentence: by the count, for so many bytes on one device.
+
+    Args:
+        config: the run's settings.
+        kind: of the step that needs most.
+        vocab_size: V.
+        length: S.
+        device: `cuda` or `cpu`.
+        precision: fp32, bf16 or fp16.
+        room: bytes that the device has.
+    """
+    ways = {
+        "batch.micro {}": config,
+        "model.gradient_checkpointing true and batch.micro {}": replace(
+            config, model=replace(config.model, gradient_checkpointing=True)
+        ),
+    }
+    for words, settings in ways.items():
+        fits = step_memory(settings, kind, vocab_size, length, device, precision).largest_micro(USABLE * room)
+        if fits:
+            return words.format(min(fits, config.batch.size))
+    return "a smaller model, or several devices with parallel fsdp"
 
 
 class _Meter:
@@ -90,8 +120,8 @@ class _Meter:
 
 def _run(
     config: PretrainConfig, kind: StepKind, vocab_size: int, length: int, device: str, precision: str, micro: int
-) -> tuple[int, int, int]:
-    """(bytes of states, parameters, peak) of two steps with so many sequences at a time."""
+) -> tuple[int, int, int, int]:
+    """(parameters, bytes of states, peak of the passes, peak of the optimizer) of so many sequences at a time."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -118,18 +148,22 @@ def _run(
         batch = _batch(config, micro, length)
         low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
-        def step() -> None:
+        def passes() -> None:
             with torch.autocast("cpu", dtype=low, enabled=low is not None):
                 total = objective(batch, Totals(batch.predictions, micro), kind).total
             total.backward()
-            del total
+
+        def optimize() -> None:
             for optimizer in optimizers:
                 optimizer.step()
 
-        step()
-        states = meter.now  # parameters, gradients, optimizer
-        step()  # once more, with all of these at hand
-    return states, sum(p.numel() for p in objective.model.parameters()), meter.peak
+        passes()
+        optimize()
+        states = meter.peak = meter.now  # parameters, gradients, optimizer
+        passes()  # once more, with all of these at hand
+        in_passes, meter.peak = meter.peak, meter.now
+        optimize()
+    return sum(p.numel() for p in objective.model.parameters()), states, in_passes, meter.peak
 
 
 def _objective(config: PretrainConfig, kind: StepKind, vocab_size: int, length: int, device: str) -> Objective:
@@ -156,7 +190,7 @@ def _objective(config: PretrainConfig, kind: StepKind, vocab_size: int, length: 
         )
     )
     tiers = token_tiers(vocab_size, cls_id=0, pad_id=1, pinned_ids=[2])
-    method = "dense" if kind == "dense" else "sctd"
+    method: Method = "dense" if kind == "dense" else "sctd"
     unigram = torch.zeros(vocab_size, dtype=torch.int64)
     return Objective(model, method, config.dropping, config.consistency, tiers, unigram)
 
