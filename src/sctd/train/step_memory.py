@@ -30,7 +30,7 @@ class StepMemory:
         states: of parameters, gradients and optimizer: what stays whatever the micro-batch.
         fixed: that a micro-batch adds to `states` whatever its size, where it is large.
         a_sequence: that each sequence of a large micro-batch adds.
-        least: that any step adds: the passes of one sequence, whose gradients stand twice for a moment, or the optimizer.
+        least: that any step adds: of one sequence, whose gradients stand twice for a moment, or the optimizer.
     """
 
     parameters: int
