@@ -12,6 +12,7 @@ from sctd import __version__
 from sctd.console import say
 from sctd.errors import UserError
 from sctd.text.options import DocumentsMode
+from sctd.tokens.parts import Part, parse_part
 
 if TYPE_CHECKING:
     from sctd.tokens.manifest import Manifest
@@ -31,17 +32,19 @@ def prepare(
     validation_share: float = 0.01,
     workers: int | None = None,
     seed: int = 1,
-) -> Manifest:
+    part: str | None = None,
+) -> Manifest | None:
     """Turn text into packed token shards for `sctd pretrain`, with a validation split held out.
 
     Everything is read twice: once to check it, to find duplicates and to sample it for the tokenizer, and once to
     tokenise it. Stopped at any moment, the same command continues. The result is the same, byte for byte, whatever
-    the stops and the number of workers.
+    the stops, the number of workers and the number of parts.
 
     Args:
-        input: files, folders (with all below), globs or `hf:NAME` (a Hugging Face data set; also hf:NAME:CONFIG
-            and hf:FOLDER). Formats: .txt .jsonl .csv .parquet, plain or .gz .xz .zst.
-        out: folder to write; it must be new, empty, or left by the same command.
+        input: files, folders (with all below), globs, each also as an address (s3://bucket/texts, gs://, hf://, ...),
+            or `hf:NAME` (a Hugging Face data set; also hf:NAME:CONFIG and hf:FOLDER). Formats: .txt .jsonl .csv
+            .parquet, plain or .gz .xz .zst.
+        out: folder to write, or address; it must be new, empty, or left by the same command.
         tokenizer: a Hugging Face tokenizer (a folder, one with only a vocab.txt too, or a name); null: train one.
         vocab_size: tokens of the tokenizer that is trained.
         seq_len: tokens in a row, [CLS] and [SEP] among them.
@@ -55,9 +58,11 @@ def prepare(
         validation_share: share of the documents held out, chosen by a hash of their text; at least one.
         workers: threads that tokenise; null: one for each core.
         seed: of the sample on which a tokenizer is trained.
+        part: `i/n`: tokenise only this one of n parts of the text, beside n - 1 other processes or machines; then
+            the same command without --part puts them together.
 
     Returns:
-        What manifest.json says.
+        What manifest.json says; None for a part.
 
     Raises:
         UserError: the input, a flag or the out folder will not do; one sentence says which, and what to do.
@@ -68,6 +73,7 @@ def prepare(
         raise UserError(f"--validation-share {validation_share} is out of range: give more than 0, at most 0.5.")
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers} is out of range: give 1 or more.")
+    mine = None if part is None else parse_part(part)
 
     from sctd.text.options import ReadOptions
     from sctd.text.sources import KNOWN, find_sources, passed_over
@@ -94,7 +100,7 @@ def prepare(
         "validation_share": validation_share,
     }
     inputs = [{"path": source.path, "bytes": source.bytes} for source in sources]
-    workspace = Workspace(Path(out).expanduser())
+    workspace = Workspace(Path(out).expanduser(), mine)
     finished = workspace.finished(settings, inputs)
     if finished is not None:
         say(f"{out} is finished already, made with the same settings from the same input.")
@@ -110,18 +116,19 @@ def prepare(
     with workspace.claimed(job):
         if continued:
             say(f"Continuing what was begun in {out}.")
-        survey = survey_and_tokenizer(
-            workspace,
-            sources,
-            options,
-            seq_len=seq_len,
-            tokenizer=tokenizer,
-            kind=kind,
-            vocab_size=vocab_size,
-            lowercase=lowercase,
-            seed=seed,
-        )
-        info = encode(
+        with workspace.first_reading(job):
+            survey = survey_and_tokenizer(
+                workspace,
+                sources,
+                options,
+                seq_len=seq_len,
+                tokenizer=tokenizer,
+                kind=kind,
+                vocab_size=vocab_size,
+                lowercase=lowercase,
+                seed=seed,
+            )
+        info, blocks = encode(
             workspace,
             sources,
             options,
@@ -129,7 +136,10 @@ def prepare(
             validation_share=validation_share,
             workers=workers or _cores(),
         )
-        splits, unigram = pack_splits(workspace, info, survey, seq_len=seq_len)
+        if mine is not None:
+            _say_what_remains(mine, blocks, out)
+            return None
+        splits, unigram = pack_splits(workspace, info, survey, blocks, seq_len=seq_len)
         manifest = Manifest(
             format=FORMAT,
             sctd_version=__version__,
@@ -142,10 +152,23 @@ def prepare(
             provenance={"inputs": inputs, "settings": settings},
         )
         manifest.write(workspace.out)
-    workspace.clear()
+        workspace.clear()
     seconds = time.monotonic() - started
     _closing_sentences(manifest, workspace.out, None if continued else seconds)
     return manifest
+
+
+def _say_what_remains(part: Part, blocks: list[Path], out: str) -> None:
+    mine = sum(part.makes(number) for number in range(len(blocks)))
+    missing = sum(not block.exists() for block in blocks)
+    say(f"{str(part).capitalize()} is done: {mine:,} of the {len(blocks):,} blocks of the text.")
+    if missing:
+        say(
+            f"{missing:,} blocks are still missing in {out}: when the other parts have ended, run the same command "
+            "without --part to put them together (of parts made on other disks, copy OUT/.partial/block-*.npz first)."
+        )
+    else:
+        say("No block is missing: run the same command without --part to put them together.")
 
 
 def _closing_sentences(manifest: Manifest, out: Path, seconds: float | None) -> None:
