@@ -75,9 +75,11 @@ def prepare(
         raise UserError(f"--workers {workers} is out of range: give 1 or more.")
     mine = None if part is None else parse_part(part)
 
+    from sctd.remote import is_remote
     from sctd.text.options import ReadOptions
     from sctd.text.sources import KNOWN, find_sources, passed_over
     from sctd.tokens.manifest import FORMAT, Manifest, dtype_for
+    from sctd.tokens.remote_data import fetch_blocks, finished_at, publish, send_blocks, working_folder
     from sctd.tokens.shards import entropy
     from sctd.tokens.stages import encode, pack_splits, survey_and_tokenizer
     from sctd.tokens.train_tokenizer import check_vocab_size
@@ -100,8 +102,13 @@ def prepare(
         "validation_share": validation_share,
     }
     inputs = [{"path": source.path, "bytes": source.bytes} for source in sources]
-    workspace = Workspace(Path(out).expanduser(), mine)
-    finished = workspace.finished(settings, inputs)
+    finished = finished_at(out, settings, inputs) if is_remote(out) else None
+    if finished is None:
+        place = working_folder(out, settings, inputs) if is_remote(out) else Path(out).expanduser()
+        workspace = Workspace(place, mine)
+        finished = workspace.finished(settings, inputs)
+        if finished is not None and is_remote(out):
+            publish(workspace.out, out)
     if finished is not None:
         say(f"{out} is finished already, made with the same settings from the same input.")
         return finished
@@ -128,6 +135,8 @@ def prepare(
                 lowercase=lowercase,
                 seed=seed,
             )
+        if is_remote(out) and mine is None:
+            fetch_blocks(out, workspace.partial)
         info, blocks = encode(
             workspace,
             sources,
@@ -137,7 +146,8 @@ def prepare(
             workers=workers or _cores(),
         )
         if mine is not None:
-            _say_what_remains(mine, blocks, out)
+            there = send_blocks(workspace.partial, out) if is_remote(out) else {f.name for f in blocks if f.exists()}
+            _say_what_remains(mine, sum(f.name not in there for f in blocks), len(blocks), out)
             return None
         splits, unigram = pack_splits(workspace, info, survey, blocks, seq_len=seq_len)
         manifest = Manifest(
@@ -153,15 +163,16 @@ def prepare(
         )
         manifest.write(workspace.out)
         workspace.clear()
+    if is_remote(out):
+        publish(workspace.out, out)
     seconds = time.monotonic() - started
-    _closing_sentences(manifest, workspace.out, None if continued else seconds)
+    _closing_sentences(manifest, out, None if continued else seconds)
     return manifest
 
 
-def _say_what_remains(part: Part, blocks: list[Path], out: str) -> None:
-    mine = sum(part.makes(number) for number in range(len(blocks)))
-    missing = sum(not block.exists() for block in blocks)
-    say(f"{str(part).capitalize()} is done: {mine:,} of the {len(blocks):,} blocks of the text.")
+def _say_what_remains(part: Part, missing: int, blocks: int, out: str) -> None:
+    mine = sum(map(part.makes, range(blocks)))
+    say(f"{str(part).capitalize()} is done: {mine:,} of the {blocks:,} blocks of the text.")
     if missing:
         say(
             f"{missing:,} blocks are still missing in {out}: when the other parts have ended, run the same command "
@@ -171,7 +182,7 @@ def _say_what_remains(part: Part, blocks: list[Path], out: str) -> None:
         say("No block is missing: run the same command without --part to put them together.")
 
 
-def _closing_sentences(manifest: Manifest, out: Path, seconds: float | None) -> None:
+def _closing_sentences(manifest: Manifest, out: str, seconds: float | None) -> None:
     """`seconds` is None where an earlier run did part of the work, and a rate would say nothing."""
     train, validation = manifest.splits["train"], manifest.splits["validation"]
     size = train.bytes + validation.bytes

@@ -114,24 +114,24 @@ class Workspace:
             begun = json.loads((self.partial / _JOB).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return  # stopped before anything was done
-        difference = _difference(begun, job)
-        if difference:
+        other = difference(begun, job)
+        if other:
             raise UserError(
-                f"{self.out} holds unfinished work with {difference}: run the command that began it, "
+                f"{self.out} holds unfinished work with {other}: run the command that began it, "
                 "choose another --out, or delete that folder."
             )
 
 
 def refuse_another_job(manifest: Manifest, settings: dict[str, Any], inputs: list[dict[str, Any]], place: str) -> None:
     """Raise UserError unless the finished data at `place` were made with these settings from this input."""
-    difference = _difference(manifest.provenance, {"settings": settings, "inputs": inputs})
-    if difference:
+    other = difference(manifest.provenance, {"settings": settings, "inputs": inputs})
+    if other:
         raise UserError(
-            f"{place} already holds finished data made with {difference}: choose another --out, or delete that folder."
+            f"{place} already holds finished data made with {other}: choose another --out, or delete that folder."
         )
 
 
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """In words, the first thing that is not the same; empty if all is."""
     now = json.loads(json.dumps(now))
     for key, value in now["settings"].items():
