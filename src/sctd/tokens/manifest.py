@@ -113,15 +113,22 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: prepare the data first (sctd prepare).") from error
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: bytes, path: str) -> Manifest:
+    """A manifest from its JSON, of which errors say that it lies at `path`; raises as `read_manifest` does."""
+    try:
+        value = json.loads(text)
         if value["format"] != FORMAT:
             raise UserError(
                 f"{path} has format {value['format']}, and this sctd reads format {FORMAT}: "
                 "install the sctd that wrote it, or prepare the data again."
             )
         return _from_json(value)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist: prepare the data first (sctd prepare).") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{path} is damaged ({reason}): delete the folder and run sctd prepare again.") from error
