@@ -8,7 +8,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from glob import has_magic
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,9 @@ def download(address: str, path: Path) -> None:
             aside.unlink(missing_ok=True)
 
 
-def upload_folder(folder: Path, address: str, names: Iterable[str] | None = None, last: str = "") -> None:
+def upload_folder(
+    folder: Path, address: str, names: Iterable[str] | None = None, last: str = "", show: bool = True
+) -> None:
     """Files of a folder to below an address; each appears there whole.
 
     Args:
@@ -137,6 +139,7 @@ def upload_folder(folder: Path, address: str, names: Iterable[str] | None = None
         address: where to; what lies there under other names stays.
         names: the files, relative to `folder`; null: all.
         last: the file whose presence says that the rest is complete: taken away first, written after all others.
+        show: a progress bar.
 
     Raises:
         UserError: the address cannot be reached or written; without `last` there, nothing takes it for whole.
@@ -145,8 +148,9 @@ def upload_folder(folder: Path, address: str, names: Iterable[str] | None = None
     ordered = sorted(names if names is not None else found, key=lambda name: (name == last, name))
     system, root = file_system(address)
     sizes = {name: (folder / name).stat().st_size for name in ordered}
-    with progress_bar() as bar, remote_errors(address):
-        task = bar.add_task("uploading ", total=sum(sizes.values()), note="")
+    bar = progress_bar()
+    task = bar.add_task("uploading ", total=sum(sizes.values()), note="")
+    with bar if show else nullcontext(), remote_errors(address):
         if last:
             system.invalidate_cache()
             if system.exists(f"{root}/{last}"):

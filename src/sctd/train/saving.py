@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +22,20 @@ class Saver:
         run: the run's folder.
         settings: which checkpoints are kept, and whether training waits for them.
         processes: of which the first one writes.
+        sent: what else is done with a checkpoint that is whole.
     """
 
-    def __init__(self, run: Path, settings: CheckpointConfig, processes: Processes) -> None:
+    def __init__(
+        self,
+        run: Path,
+        settings: CheckpointConfig,
+        processes: Processes,
+        sent: Callable[[Path], None] | None = None,
+    ) -> None:
         self.run = run
         self.settings = settings
         self.processes = processes
+        self.sent = sent
         # one thread: hashing and writing let go of Python's lock
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._pending: Future[Path] | None = None
@@ -52,9 +61,15 @@ class Saver:
         """
         self.finish()
         if self.processes.first:
-            self._pending = self._writer.submit(save_checkpoint, self.run, copy.deepcopy(state), tensors, self.settings)
+            self._pending = self._writer.submit(self._write, copy.deepcopy(state), tensors)
         if not self.settings.background:
             self.finish()
+
+    def _write(self, state: TrainState, tensors: Tensors) -> Path:
+        place = save_checkpoint(self.run, state, tensors, self.settings)
+        if self.sent is not None:
+            self.sent(place)
+        return place
 
     def finish(self) -> None:
         """Wait until what was begun is whole; every process must call. Raises UserError where it could not be."""

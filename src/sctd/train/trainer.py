@@ -59,6 +59,7 @@ class Trainer:
         start: with init_from, the folder that it means; of a resumed run RUN/origin is read instead.
         processes: that train together; null: this one alone.
         pulse: what the run tells others of itself; null: nothing.
+        sent: what else is done with a checkpoint that is whole; null: nothing.
     """
 
     def __init__(
@@ -71,11 +72,13 @@ class Trainer:
         start: Path | None = None,
         processes: Processes | None = None,
         pulse: Pulse | None = None,
+        sent: Callable[[Path], None] | None = None,
     ) -> None:
         self.run = run
         self.signals = signals
         self.processes = processes or Processes()
         self.pulse = pulse or Pulse(None, None)
+        self.sent = sent
         self.data = data
         self.config = config
         self.state = checkpoint[1] if checkpoint else TrainState()
@@ -191,7 +194,8 @@ class Trainer:
         last_eval: dict[str, float] = {}
         health = Health(self.steps, warmup_steps(config.schedule, self.steps), self.unigram_loss)
         self.objective.train()
-        with self._stop.heard(), Saver(self.run, config.checkpoint, self.processes) as saver, progress_bar() as bar:
+        saving = Saver(self.run, config.checkpoint, self.processes, self.sent)
+        with self._stop.heard(), saving as saver, progress_bar() as bar:
             task = bar.add_task(config.method, total=self.steps, completed=state.global_step, note="")
             if state.global_step == 0:
                 last_eval = self.evaluate()
