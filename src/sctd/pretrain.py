@@ -35,7 +35,7 @@ def pretrain(
     model/, a Hugging Face folder. Ctrl-C saves; the same command with --resume goes on to the same weights.
 
     Args:
-        data: folder that `sctd prepare` wrote.
+        data: folder that `sctd prepare` wrote, or its address (s3://bucket/data).
         out: the run's folder; refused where it holds a run already, unless --resume is given.
         config: the settings; on a resumed run they must be those of the run, or none, but for `parallel` and those of
             `log` and `checkpoint`.

@@ -109,6 +109,8 @@ def prepare(
         finished = workspace.finished(settings, inputs)
         if finished is not None and is_remote(out):
             publish(workspace.out, out)
+            say(f"What was finished before is uploaded to {out}.")
+            return finished
     if finished is not None:
         say(f"{out} is finished already, made with the same settings from the same input.")
         return finished

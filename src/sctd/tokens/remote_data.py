@@ -38,7 +38,9 @@ def local_copy(address: str) -> Path:
     folder = cache_folder(address)
     text = _remote_manifest(address)
     if text is None:
-        raise UserError(f"{address} has no {MANIFEST}: give the address that sctd prepare wrote.")
+        raise UserError(
+            f"{address} has no {MANIFEST}: give the address that sctd prepare wrote, or run it again if it was stopped."
+        )
     manifest = parse_manifest(text, f"{address}/{MANIFEST}")
     if _is(folder / MANIFEST, text) and not _wrong(folder, manifest):
         return folder
