@@ -102,6 +102,7 @@ def prepare(
         "validation_share": validation_share,
     }
     inputs = [{"path": source.path, "bytes": source.bytes} for source in sources]
+    out = out.rstrip("/") if is_remote(out) else out
     finished = finished_at(out, settings, inputs) if is_remote(out) else None
     if finished is None:
         place = working_folder(out, settings, inputs) if is_remote(out) else Path(out).expanduser()
