@@ -72,7 +72,7 @@ def remote_files(address: str) -> dict[str, int]:
     """What lies below an address: relative name -> bytes, in the order of names; {} if nothing does.
 
     Raises:
-        UserError: it cannot be reached.
+        UserError: it cannot be reached, or a name leads out of the folder that a copy would be in.
     """
     system, root = file_system(address)
     with remote_errors(address):
@@ -81,11 +81,15 @@ def remote_files(address: str) -> dict[str, int]:
             found = system.find(root, detail=True)
         except FileNotFoundError:  # a missing bucket too, which is met when something is read or written
             return {}
-    return {
+    files = {
         path.removeprefix(root).lstrip("/"): int(info["size"])
         for path, info in sorted(found.items())
         if info.get("type") == "file"
     }
+    for name in files:
+        if ".." in re.split(r"[/\\]", name):
+            raise UserError(f"{address} holds a file whose name leads out of it ({name}): delete it there.")
+    return files
 
 
 def remote_matches(address: str) -> dict[str, dict[str, Any]]:
@@ -219,5 +223,6 @@ class _RemoteFile(io.RawIOBase):
 def cache_folder(address: str) -> Path:
     """Where the copy of an address lies: below SCTD_CACHE, or `~/.cache/sctd`."""
     place = Path(os.environ.get(CACHE) or Path.home() / ".cache/sctd").expanduser()
-    name = re.sub(r"[^\w.-]", "-", address.rstrip("/").rpartition("/")[2])
-    return place / f"{name}-{hashlib.sha256(address.rstrip('/').encode()).hexdigest()[:16]}"
+    address = address.rstrip("/")
+    name = re.sub(r"[^\w.-]", "-", address.rpartition("/")[2])
+    return place / f"{name}-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
