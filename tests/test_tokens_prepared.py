@@ -95,7 +95,7 @@ def test_an_unfinished_folder_says_how_to_continue(tmp_path: Path) -> None:
     [
         ("{", "is damaged"),
         ("[]", "is damaged"),
-        ('{"format": 1}', "key 'tokenizer' is missing"),
+        ('{"format": 1}', "sctd_version is missing"),
         ('{"format": 2}', "has format 2, and this sctd reads format 1"),
     ],
 )

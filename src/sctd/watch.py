@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sctd.errors import UserError
+from sctd.json_text import read_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -129,15 +129,15 @@ def _steps(run: Path) -> int | None:
     """The number of steps that a checkpoint says."""
     for state in sorted(run.glob("checkpoints/step-*/state.json"), reverse=True):
         try:
-            return int(json.loads(state.read_text(encoding="utf-8"))["choices"]["steps"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return int(read_json(state, {"choices": {"steps": int}})["choices"]["steps"])
+        except (OSError, ValueError):
             continue
     return None
 
 
 def _pace(lines: list[dict[str, Any]]) -> tuple[float | None, float]:
     """(steps a second of training, seconds from line to line) over the last lines."""
-    timed = [line for line in lines if "seconds" in line][-STEADY - 1 :]
+    timed = [line for line in lines if line.get("seconds") is not None][-STEADY - 1 :]
     if len(timed) < 2:
         return None, 0.0
     seconds = timed[-1]["seconds"] - timed[0]["seconds"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,19 @@ import yaml
 
 from sctd.config import DroppingConfig, resolve_middle
 from sctd.hf.origin import Origin
+from sctd.json_text import NUMBER, read_json
 from sctd.text.hub import PREFIX
 from sctd.train.checkpoint import TrainState
 from sctd.train.metrics import read_metrics
 
 INPUTS_NAMED = 20
 EVALUATIONS_NAMED = 12
+
+ENVIRONMENT = {
+    **dict.fromkeys(("sctd", "device", "cpu"), str),
+    "cores": (int, type(None)),
+    "packages": {"torch": str, "transformers": str, "*": str},
+}
 
 FRONT = """\
 ---
@@ -155,7 +161,7 @@ def _training(run: Path, state: TrainState, origin: Origin) -> str:
         ["time in training", _duration(state.seconds)],
         ["precision", state.choices["precision"]],
     ]
-    environment = _json(run / "environment.json")
+    environment = _json(run / "environment.json", ENVIRONMENT)
     if environment:
         device = environment["device"]
         machine = f"{environment['cpu']}, {environment['cores']} cores" if device == "cpu" else device
@@ -180,7 +186,9 @@ def _dropping(config: dict[str, Any], origin: Origin) -> str:
 
 
 def _losses(run: Path, state: TrainState) -> str:
-    lines = [line for line in read_metrics(run) if "eval_loss" in line and line["step"] <= state.global_step]
+    needed = ("eval_loss", "seconds")
+    lines = [line for line in read_metrics(run) if all(line.get(name) is not None for name in needed)]
+    lines = [line for line in lines if line["step"] <= state.global_step]
     names = {"eval_loss": "all predicted", "eval_loss_mask": "at [MASK]", "eval_loss_dropped": "with dropping"}
     shown = [name for name in names if any(name in line for line in lines)]
     stride = max(1, -(-len(lines) // EVALUATIONS_NAMED))
@@ -196,7 +204,7 @@ def _losses(run: Path, state: TrainState) -> str:
         *_table(["step", "time", *(names[name] for name in shown)], rows),
         "",
     ]
-    baselines = _json(run / "baselines.json")
+    baselines = _json(run / "baselines.json", dict.fromkeys(("unigram", "bigram", "bigram_both_sides"), NUMBER))
     if baselines:
         text += [
             f"At the same [MASK] inputs, guessing by frequency reaches {baselines['unigram']:.3f} and a bigram model "
@@ -220,10 +228,10 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """What a JSON file of the run holds; nothing where the run has none."""
+def _json(path: Path, form: Any) -> dict[str, Any]:
+    """What a JSON file of the run holds; nothing where the run has none of this form."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(path, form)
     except (OSError, ValueError):
         return {}
     return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from sctd.errors import UserError, first_line
+from sctd.json_text import read_json
 
 HUB = "hf:"
 MASKED_LM = "AutoModelForMaskedLM"
@@ -127,9 +127,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json as it stands; UserError where it is not readable."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        config: dict[str, Any] = read_json(path, dict)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({first_line(error)}); give a whole Hugging Face folder.") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} holds no JSON object; give a whole Hugging Face folder.")
     return config

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sctd.errors import UserError
+from sctd.json_text import NUMBER
 
 if TYPE_CHECKING:
     from sctd.scores.blimp_data import MinimalPairs
@@ -68,7 +69,7 @@ def blimp(
     path = None if out is None else Path(out) / "blimp.json"
     encoder = load_encoder(model, device, kept_precision(path, precision))
     settings = {"within_word": within_word, "pairs": pairs, "seed": seed, "precision": encoder.precision}
-    kept = Kept(path, encoder, settings)
+    kept = Kept(path, encoder, settings, {"of": str, "margins": [NUMBER], "cut": int})
     arms: dict[str, tuple[Callable[[], Any], int | None]] = {
         "model": (lambda: encoder.network("AutoModelForMaskedLM"), None)
     }
@@ -123,6 +124,8 @@ def summarise(sets: Sequence[MinimalPairs], margins: Mapping[str, Sequence[float
     found: dict[str, Any] = {"sets": {}, "phenomena": {}, "fields": {}}
     for each in sets:
         differences = margins[each.name]
+        if not 0 < len(differences) <= len(each.pairs):
+            raise UserError(f"The results of {each.name} are damaged, of another number of pairs: give another --out.")
         correct = sum(difference > 0 for difference in differences)
         accuracy = correct / len(differences)
         found["sets"][each.name] = {

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sctd.errors import UserError, first_line
 from sctd.files import ASIDE, disk_errors, flush_to_disk
 from sctd.text.blocks import Block
 from sctd.text.survey import split_hash
@@ -56,6 +57,26 @@ class BlockEncoder:
             np.savez(aside, **arrays)
             flush_to_disk(aside)
             aside.replace(path)
+
+
+def read_block(path: Path, name: str) -> np.ndarray:
+    """A finished block's `train`, `validation` (n,) or `..._counts` (2,); UserError where the file is damaged."""
+    import numpy as np
+
+    try:
+        with np.load(path) as block:
+            # what `savez` writes is not compressed, so that a block takes the memory that its size says
+            if any(member.compress_type for member in block.zip.infolist()):
+                raise ValueError("it is compressed")
+            array: np.ndarray = block[name]
+        wanted = ("int64", (2,)) if name.endswith("_counts") else ("uint32", (len(array),))
+        if (array.dtype.name, array.shape) != wanted:
+            raise ValueError(f"{name} holds {array.dtype} {array.shape}")
+    except Exception as error:  # numpy and zipfile raise whatever their parsers raise
+        raise UserError(
+            f"{path} is damaged ({first_line(error)}): delete it, and the same command makes it again."
+        ) from error
+    return array
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Iterable[str], sep: int) -> np.ndarray:
