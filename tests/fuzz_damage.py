@@ -277,7 +277,7 @@ def npz_file(chance, data):
     bomb = chance.random() < 0.01
     match 0 if bomb else chance.randrange(5):
         case 0 if bomb:
-            members[name] = _npy(np.zeros(2**28, dtype=np.uint32))
+            members[name] = _npy(np.zeros(2**26, dtype=np.uint32))
         case 0:
             del members[name]
         case 1:

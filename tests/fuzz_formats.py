@@ -293,11 +293,9 @@ def _copy(*names):
 
 def _recipe(folder):
     from sctd.check import check
-    from sctd.recipe import build_config, load_recipe, to_yaml
+    from sctd.recipe import build_config, load_recipe
 
-    settings = build_config(load_recipe(folder / "run/config.yaml"))
-    to_yaml(settings)
-    check(settings)
+    check(build_config(load_recipe(folder / "run/config.yaml")))
 
 
 def _prepared(folder):
@@ -427,18 +425,35 @@ def _seal_state(folder):
             pass
 
 
+def _read_settings_once():
+    """Settings that are not what is damaged are read by jsonargparse, which takes its time, once."""
+    from sctd import recipe
+
+    if "_read_once" in vars(recipe):
+        return
+    recipe._read_once, whole, known = True, recipe.check_settings, {}
+
+    def check_settings(mapping):
+        key = repr(mapping)
+        if key not in known:
+            known[key] = whole(mapping)
+        return dict(known[key])
+
+    recipe.check_settings, recipe.parse_yaml = check_settings, cache(recipe.parse_yaml)
+
+
 def _card(folder):
     """As `export` and `pretrain --resume` read a run, up to its weights."""
     from sctd.config import CheckpointConfig, PretrainConfig
     from sctd.hf.card import model_card
     from sctd.hf.export import _for_fine_tuning
     from sctd.hf.origin import Origin, read_origin
-    from sctd.model.bert import Bert
-    from sctd.model.hf import from_hf_config
+    from sctd.model.hf import build_bert, from_hf_config
     from sctd.pretrain import _newest, _resumed
     from sctd.train.checkpoint import kept_checkpoints
     from sctd.watch import look, table
 
+    _read_settings_once()
     run = folder / "run"
     table([look(run)])
     kept_checkpoints(run, CheckpointConfig(keep_best=True))
@@ -447,7 +462,7 @@ def _card(folder):
     origin = read_origin(run, state.data)
     origin = Origin(_for_fine_tuning(origin.config), origin.manifest, origin.tokenizer)
     model_card(run, state, origin, "[MASK]")
-    return checkpoint, state, config, Bert(from_hf_config(origin.config, attention="eager"))
+    return checkpoint, state, config, build_bert(from_hf_config(origin.config, attention="eager"))
 
 
 def _weights(folder):
@@ -484,15 +499,14 @@ def _resealed_origin(folder):
 
 def _encoder(folder):
     from sctd.hf.load import MASKED_LM
-    from sctd.model.bert import Bert
-    from sctd.model.hf import from_hf_config, load_hf_state, read_hf_config, read_hf_weights
+    from sctd.model.hf import build_bert, from_hf_config, load_hf_state, read_hf_config, read_hf_weights
     from sctd.scores.encoder import load_encoder
 
     place = folder / "encoder"
     refused = []
     for each in (
         lambda: load_hf_state(
-            Bert(from_hf_config(read_hf_config(place), attention="eager")), read_hf_weights(place), str(place)
+            build_bert(from_hf_config(read_hf_config(place), attention="eager")), read_hf_weights(place), str(place)
         ),
         lambda: load_encoder(place, **SHORT).network(MASKED_LM),
     ):
@@ -670,6 +684,7 @@ def _plan_again(folder):
     from sctd.compare.scoring import held_out
     from sctd.compare.sections import words as words_section
 
+    _read_settings_once()
     place, data = folder / "comparison", folder / "data"
     plan, runs = _plan(place, asked(data), common(), parse_arms(["dense", "drop"]), data, 2, [])
     found = {}

@@ -171,6 +171,7 @@ def _resumed(run: Path, config: PretrainConfig, checkpoint: tuple[Path, TrainSta
 
     folder, state = checkpoint
     saved = build_config(state.config)
+    check(saved)
     usual = PretrainConfig()
     kept = {name: getattr(config, name) for name in FREE if getattr(config, name) != getattr(usual, name)}
     saved = replace(saved, **kept)

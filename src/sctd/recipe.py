@@ -115,6 +115,9 @@ def check_settings(mapping: Mapping[Any, Any]) -> dict[str, Any]:
         if key in given:
             raise UserError(f'the key "{key}" stands twice; keep one of them')
         given[key] = value
+    for key, value in given.items():
+        if isinstance(value, int) and abs(value) > 2**64:  # jsonargparse cannot make a float of every int
+            raise _settings_parser().wrong_value(key, value)
     typed = _settings_parser().parse_object(given, defaults=False)
     for key in given:
         value = typed[key]

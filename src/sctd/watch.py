@@ -152,7 +152,8 @@ def _newest(lines: list[dict[str, Any]], name: str) -> Any:
 def table(looks: list[Look]) -> Table:
     """A row a run."""
     from rich.table import Table
-    from rich.text import Text
+
+    from sctd.console import as_text
 
     names = ("run", "method", "step", "loss", "held-out", "with dropping", "tokens/s", "time left", "state")
     page = Table()
@@ -163,10 +164,10 @@ def table(looks: list[Look]) -> Table:
         losses = ("" if loss is None else f"{loss:.3f}" for loss in (each.loss, each.eval_loss, each.eval_loss_dropped))
         rate = "" if each.tokens_per_second is None else f"{each.tokens_per_second:,.0f}"
         cells = (each.name, each.method, f"{each.step:,}{total}", *losses, rate, _clock(each.seconds_left), each.state)
-        page.add_row(*map(Text, cells))
+        page.add_row(*map(as_text, cells))
     warnings = [f"{each.name}: {each.warning}" for each in looks if each.warning]
     if warnings:
-        page.caption = Text("\n".join(warnings))
+        page.caption = as_text("\n".join(warnings))
     return page
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import yaml
 from sctd.config import DroppingConfig, resolve_middle
 from sctd.hf.origin import Origin
 from sctd.json_text import NUMBER, read_json
+from sctd.markdown import escaped, fenced
+from sctd.recipe import build_config
 from sctd.text.hub import PREFIX
 from sctd.train.checkpoint import TrainState
 from sctd.train.metrics import read_metrics
@@ -44,7 +48,7 @@ It is a plain BERT; `sctd`, which made it, is not needed.
 from transformers import pipeline
 
 fill = pipeline("fill-mask", model="PATH/TO/THIS/FOLDER")
-print(fill("Write {mask} where a word is missing."))
+print(fill({sentence}))
 ```
 """
 
@@ -94,16 +98,18 @@ def model_card(run: Path, state: TrainState, origin: Origin, mask_token: str) ->
         mask_token: as the tokenizer writes it.
     """
     shape = origin.config
+    state = replace(state, config=asdict(build_config(state.config)))
+    sentence = json.dumps(f"Write {mask_token} where a word is missing.")
     opening = (
         f"# BERT, {shape['num_hidden_layers']} layers of {shape['hidden_size']}\n\n"
         f"A masked language model that reads up to {shape['max_position_embeddings']:,} tokens of a vocabulary of "
         f"{shape['vocab_size']:,}, pretrained by sctd on the texts below.\n"
     )
-    use = USE.format(mask=mask_token) + FINE_TUNING.format(**{**state.config["model"], **shape})
+    use = USE.format(sentence=sentence) + FINE_TUNING.format(**{**state.config["model"], **shape})
     sections = [opening, use, _data(origin), _training(run, state, origin), _losses(run, state)]
     start = state.config["init_from"]
     settings = yaml.safe_dump({**state.config, "init_from": start and _public(start)}, sort_keys=False)
-    return FRONT + "\n" + "\n".join([*sections, LIMITS, f"## Settings\n\n```yaml\n{settings}```\n"])
+    return FRONT + "\n" + "\n".join([*sections, LIMITS, f"## Settings\n\n{fenced(settings, 'yaml')}\n"])
 
 
 def _data(origin: Origin) -> str:
@@ -122,7 +128,7 @@ def _data(origin: Origin) -> str:
             "",
             *_table(["split", "documents", "tokens", f"sequences of {manifest.seq_len}", "bytes of text"], rows),
             "",
-            f"{manifest.duplicates_removed:,} duplicates were removed. The tokenizer is a {manifest.tokenizer.kind} of "
+            f"{manifest.duplicates_removed:,} duplicates were removed. The tokenizer is a {escaped(manifest.tokenizer.kind)} of "
             f"{manifest.vocab_size:,} tokens. The texts came from:",
             "",
             *named,
@@ -215,7 +221,7 @@ def _losses(run: Path, state: TrainState) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *(map(escaped, row) for row in rows))]
 
 
 def _number(value: float | None) -> str:

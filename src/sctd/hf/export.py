@@ -39,9 +39,8 @@ def export(run: str, out: str) -> None:
 
     from sctd.hf.card import model_card
     from sctd.hf.origin import read_origin
-    from sctd.model.bert import Bert
-    from sctd.model.hf import from_hf_config
-    from sctd.train.checkpoint import list_checkpoints, load_tensors, newest_checkpoint
+    from sctd.model.hf import build_bert, from_hf_config
+    from sctd.train.checkpoint import fitting, list_checkpoints, load_tensors, newest_checkpoint
 
     if not list_checkpoints(source):
         raise UserError(f"{source} has no checkpoint: give the folder of a run that sctd pretrain wrote.")
@@ -50,8 +49,9 @@ def export(run: str, out: str) -> None:
         say(f"Passed over: {sentence}")
     origin = read_origin(source, state.data)
     origin = replace(origin, config=_for_fine_tuning(origin.config))
-    model = Bert(from_hf_config(origin.config, attention="eager"))
-    model.load_state_dict(load_tensors(checkpoint, "model.safetensors"))
+    model = build_bert(from_hf_config(origin.config, attention="eager"))
+    with fitting(checkpoint):
+        model.load_state_dict(load_tensors(checkpoint, "model.safetensors"))
     with whole_folder(target) as folder:
         mask_token = write_model(folder, model, origin.config, origin.tokenizer)
         write_text(folder / "README.md", model_card(source, state, origin, mask_token))

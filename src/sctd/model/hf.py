@@ -167,6 +167,17 @@ def from_hf_config(theirs: dict[str, Any], **ours: Any) -> BertConfig:
     )
 
 
+def build_bert(config: BertConfig) -> Bert:
+    """A Bert with new weights; UserError where it does not fit into memory."""
+    try:
+        return Bert(config)
+    except (RuntimeError, MemoryError) as error:
+        raise UserError(
+            f"A model of {config.num_layers} layers of {config.hidden_size} with {config.vocab_size:,} token "
+            f"embeddings cannot be made ({first_line(error)}): give a smaller one, or a machine with more memory."
+        ) from error
+
+
 def read_hf_weights(folder: Path) -> dict[str, Tensor]:
     """The weights of a Hugging Face folder: safetensors (whole or sharded), or a .bin read with weights_only."""
     import torch

@@ -145,15 +145,14 @@ def summarise(sets: Sequence[MinimalPairs], margins: Mapping[str, Sequence[float
 def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
     """To standard output: a row a phenomenon."""
     from rich.table import Table
-    from rich.text import Text
 
-    from sctd.console import show
+    from sctd.console import as_text, show
 
     settings, model, random_init = results["settings"], results["model"], results.get("random_init")
     some = "" if settings["pairs"] is None else f", the first {settings['pairs']} pairs of each set"
     correction = "" if settings["within_word"] == "none" else ", later tokens of a word masked with each"
     title = f"BLiMP, accuracy in %{some}{correction}; chance is 50. {encoder.folder}"
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=as_text(title), title_justify="left")
     table.add_column("phenomenon")
     for name in ("accuracy", "random\nencoder", "sets", "pairs"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -162,7 +161,7 @@ def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
         of = [e for e in model["sets"].values() if phenomenon in (None, e["phenomenon"])]
         chance = "" if by_chance is None else f"{100 * by_chance:.1f}"
         cells = (name, f"{100 * accuracy:.1f}", chance, f"{len(of)}", f"{sum(e['pairs'] for e in of):,}")
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(as_text, cells))
 
     for name, accuracy in model["phenomena"].items():
         row(name, accuracy, random_init["phenomena"][name] if random_init else None, name)

@@ -117,7 +117,8 @@ def load_encoder(model: str | Path, device: str = "auto", precision: str = "auto
     for name in ("num_hidden_layers", "hidden_size", "vocab_size"):
         if not _whole(getattr(config, name, None)):
             raise UserError(f"{folder / 'config.json'} has no {name}: give the folder of an encoder, such as BERT.")
-    heads = [str(name) for name in getattr(config, "architectures", None) or []]
+    named = getattr(config, "architectures", None)
+    heads = list(map(str, named)) if isinstance(named, list) else []
     decodes = getattr(config, "is_decoder", False) or any("CausalLM" in n or "LMHeadModel" in n for n in heads)
     if decodes or _of_decoders_alone(config):
         raise UserError(f"{folder} is a decoder ({', '.join(heads)}): give the folder of an encoder.")

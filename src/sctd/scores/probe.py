@@ -204,12 +204,11 @@ def baselines(probe: Probe) -> dict[str, Any]:
 def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
     """To standard output: a row a probe."""
     from rich.table import Table
-    from rich.text import Text
 
-    from sctd.console import show
+    from sctd.console import as_text, show
 
     title = f"Test accuracy in %; in brackets the layer, chosen on the validation split. {encoder.folder}"
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=as_text(title), title_justify="left")
     table.add_column("probe", overflow="fold")
     for name in ("majority", "bag of\nwords", "random\nencoder", "mean", "[CLS]", "tr\nva\nte"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -225,5 +224,5 @@ def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
             best(part["model"], "mean"),
             best(part["model"], "cls"),
         ]
-        table.add_row(*map(Text, [*cells, "\n".join(f"{count:,}" for count in part["rows"].values())]))
+        table.add_row(*map(as_text, [*cells, "\n".join(f"{count:,}" for count in part["rows"].values())]))
     show(table)

@@ -59,7 +59,7 @@ class BlockEncoder:
             aside.replace(path)
 
 
-def read_block(path: Path, name: str) -> np.ndarray:
+def read_block(path: Path, name: str, vocab_size: int) -> np.ndarray:
     """A finished block's `train`, `validation` (n,) or `..._counts` (2,); UserError where the file is damaged."""
     import numpy as np
 
@@ -72,6 +72,8 @@ def read_block(path: Path, name: str) -> np.ndarray:
         wanted = ("int64", (2,)) if name.endswith("_counts") else ("uint32", (len(array),))
         if (array.dtype.name, array.shape) != wanted:
             raise ValueError(f"{name} holds {array.dtype} {array.shape}")
+        if array.dtype == np.uint32 and array.size and int(array.max()) >= vocab_size:
+            raise ValueError(f"{name} holds ids that the tokenizer does not have")
     except Exception as error:  # numpy and zipfile raise whatever their parsers raise
         raise UserError(
             f"{path} is damaged ({first_line(error)}): delete it, and the same command makes it again."

@@ -17,6 +17,7 @@ TOKENIZER = "tokenizer"
 UNIGRAM = "unigram.npy"
 SPLITS = ("train", "validation")
 MOST_SEQ_LEN = 32768
+MOST_IDS = 2**22  # of a vocabulary; the largest in use have some 2**20
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ FORM = {
 
 def _check(manifest: Manifest) -> None:
     """ValueError for what cannot be; a shard's name never leads out of the folder."""
-    if not 3 <= manifest.seq_len <= MOST_SEQ_LEN or not 1 <= manifest.vocab_size < 2**31:
+    if not 3 <= manifest.seq_len <= MOST_SEQ_LEN or not 1 <= manifest.vocab_size <= MOST_IDS:
         raise ValueError("seq_len or tokenizer.vocab_size is out of range")
     if not all(0 <= number < manifest.vocab_size for number in manifest.special.all()):
         raise ValueError("tokenizer.special has an id that the tokenizer does not have")

@@ -118,7 +118,7 @@ def pack_splits(
         UserError: the training split does not fill one sequence, or the input changed under way.
     """
     files = sorted(workspace.partial.glob("block-*.npz"))
-    totals = {split: _totals(files, split, info.special.sep) for split in SPLITS}
+    totals = {split: _totals(files, split, info) for split in SPLITS}
     if sum(documents for documents, _, _ in totals.values()) != survey.documents:
         workspace.clear()
         raise UserError(f"The input changed while it was read into {workspace.out}: run the same command again.")
@@ -137,7 +137,7 @@ def pack_splits(
         def stream(split: str) -> Iterator[np.ndarray]:
             nonlocal unknown
             for file in files:
-                ids = read_block(file, split)
+                ids = read_block(file, split, info.vocab_size)
                 if split == "train":
                     unigram[:] += count_ids(ids, info.vocab_size, info.special.all())
                     unknown += int((ids == info.special.unk).sum())
@@ -163,13 +163,13 @@ def pack_splits(
     return splits, unigram
 
 
-def _totals(files: list[Path], split: str, sep: int) -> tuple[int, int, int]:
+def _totals(files: list[Path], split: str, info: TokenizerInfo) -> tuple[int, int, int]:
     """(documents, bytes, tokens of text) of a split."""
     documents = size = tokens = 0
     for file in files:
-        counts = read_block(file, f"{split}_counts")
+        counts = read_block(file, f"{split}_counts", info.vocab_size)
         documents, size = documents + int(counts[0]), size + int(counts[1])
-        tokens += int((read_block(file, split) != sep).sum())
+        tokens += int((read_block(file, split, info.vocab_size) != info.special.sep).sum())
     return documents, size, tokens
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sctd.errors import UserError, first_line
-from sctd.tokens.manifest import SpecialIds, TokenizerInfo, folder_sha256
+from sctd.tokens.manifest import MOST_IDS, SpecialIds, TokenizerInfo, folder_sha256
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+NEEDED = ("mask", "cls", "sep", "pad")
 SAFELY = {"trust_remote_code": False}
 _WAY_OUT = "give another one with --tokenizer, or leave the flag out to train one"
 
@@ -27,7 +28,7 @@ def copy_tokenizer(given: str, folder: Path, seq_len: int) -> None:
     loaded = _load(given)
     if getattr(loaded, "backend_tokenizer", None) is None:
         raise UserError(f"The tokenizer {given} has no fast form (tokenizer.json): {_WAY_OUT}.")
-    for name in ("mask", "cls", "sep", "pad"):
+    for name in NEEDED:
         if getattr(loaded, f"{name}_token_id") is None:
             raise UserError(
                 f"The tokenizer {given} has no {name} token, which masked language modelling needs: {_WAY_OUT}."
@@ -45,6 +46,9 @@ def try_out(tokenizer: Any) -> None:
         raise ValueError("model_max_length is no number")
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
+        highest = max(backend.get_vocab(with_added_tokens=True).values(), default=0)
+        if highest >= MOST_IDS:  # whoever writes it would write a line for each id in between
+            raise ValueError(f"it has an id of {highest:,}")
         backend.encode_batch_fast(["It is \U00010348."], add_special_tokens=False)  # a letter that is hardly known
 
 
@@ -79,6 +83,9 @@ def describe_tokenizer(folder: Path) -> TokenizerInfo:
     try:
         loaded = AutoTokenizer.from_pretrained(str(folder), **SAFELY)
         try_out(loaded)
+        for name in NEEDED:
+            if getattr(loaded, f"{name}_token_id") is None:
+                raise ValueError(f"it has no {name} token")
     except Exception as error:  # transformers raises whatever its parsers raise
         raise UserError(f"{folder} is damaged ({first_line(error)}): delete {folder.parent} and begin anew.") from error
     backend = loaded.backend_tokenizer

@@ -20,6 +20,7 @@ from sctd.config import CheckpointConfig
 from sctd.errors import UserError, first_line
 from sctd.files import disk_errors, flush_to_disk, sha256_file, whole_folder, write_json
 from sctd.json_text import MAYBE_NUMBER, NUMBER, differs, read_json
+from sctd.model.attention import ATTENTION
 from sctd.train.parallel import spread_like, whole_tensor
 
 FORMAT = 1
@@ -68,7 +69,10 @@ def list_checkpoints(run: Path) -> list[Path]:
 FORM = {
     **dict.fromkeys(("global_step", "tokens", "skipped"), int),
     **{"seconds": NUMBER, "eval_loss": MAYBE_NUMBER, "config": dict, "data": str},
-    "choices": {"steps": int, "micro": (int, type(None)), **dict.fromkeys(("precision", "device", "attention"), str)},
+    "choices": {
+        **{"steps": int, "micro": (int, type(None)), "device": str},
+        **{"precision": {"fp32", "bf16", "fp16"}, "attention": {*ATTENTION}},
+    },
     "scaler": {"*": NUMBER},
     "files": {"*": str},
 }
@@ -228,7 +232,7 @@ def _other_model(folder: Path, cause: str) -> UserError:
 
 
 @contextmanager
-def _fitting(folder: Path) -> Iterator[None]:
+def fitting(folder: Path) -> Iterator[None]:
     """torch says that names or shapes differ by a RuntimeError."""
     try:
         yield
@@ -242,7 +246,7 @@ def load_checkpoint(
     """Copy a checkpoint's tensors into a model, a keep rule and optimizers that were built from its config."""
     saved = load_tensors(folder, "model.safetensors")
     named = dict(model.named_parameters())
-    with _fitting(folder):
+    with fitting(folder):
         parts = {name: spread_like(saved[name], own) for name, own in model.state_dict().items() if name in saved}
         model.load_state_dict({**saved, **parts})
         if method is not None:

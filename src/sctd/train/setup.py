@@ -13,8 +13,8 @@ from sctd.errors import UserError
 from sctd.method.objectives import Objective
 from sctd.method.selection import token_tiers
 from sctd.model.attention import choose_attention
-from sctd.model.bert import Bert, BertConfig
-from sctd.model.hf import from_hf_config, load_hf_state, read_hf_config, read_hf_weights
+from sctd.model.bert import BertConfig
+from sctd.model.hf import build_bert, from_hf_config, load_hf_state, read_hf_config, read_hf_weights
 from sctd.model.starting_values import set_starting_values
 from sctd.tokens.prepared import PreparedData
 
@@ -127,7 +127,7 @@ def build_objective(
         if config.method != "dense":
             resolve_middle(config.dropping, shape.num_layers)
         _check_same_tokenizer(data, start)
-    model = Bert(shape)
+    model = build_bert(shape)
     special = data.manifest.special
     pinned = [number for number in (special.sep, special.mask, special.unk) if number is not None]
     tiers = token_tiers(shape.vocab_size, cls_id=special.cls, pad_id=special.pad, pinned_ids=pinned)
