@@ -28,6 +28,8 @@ RAW = (
     "NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 5000, "1." + "0" * 5000, "[" * 3000 + "]" * 3000,
     '{"a":' * 3000 + "1" + "}" * 3000, '"\\ud800"', '"\\u0000"', '"\\x"', '{"a":1,"a":2}', "01", "", "nul", "'a'",
 )  # fmt: skip
+LONG_LINE = 17 * 2**20  # bytes; more than a line may have
+BOMB = 256  # MiB that a bomb unpacks to
 HOLE = "\x01hole\x01"
 
 
@@ -158,7 +160,7 @@ def text_file(chance, data, between=("\n", "\r\n", "\n\n", " ")):
             return damaged(chance, data)
         case 2 if chance.random() < 0.02:
             at = chance.randrange(len(data) + 1)
-            return data[:at] + b"x" * (17 * 2**20) + data[at:]
+            return data[:at] + b"x" * LONG_LINE + data[at:]
     text = data.decode("utf-8")
     for _ in range(chance.choice((1, 1, 2, 4))):
         at = chance.randrange(len(text) + 1)
@@ -349,9 +351,9 @@ STREAMS = {
 
 @cache
 def bomb(ending, plain):
-    """256 MiB of the same few bytes in one line, or 4 MiB in lines, packed."""
+    """The same few bytes again and again, in one line or in 4 MiB of lines, packed."""
     packer, part = STREAMS[ending](), plain * (2**20 // len(plain))
-    parts = [packer.compress(part) for _ in range(4 if b"\n" in plain else 256)]
+    parts = [packer.compress(part) for _ in range(4 if b"\n" in plain else BOMB)]
     return b"".join([*parts, packer.flush()])
 
 
@@ -381,7 +383,7 @@ def _other_packings(ending, data):
         one = zstandard.ZstdCompressor().compressobj()
         flushed = b"".join([one.compress(data), one.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK), one.flush()])
         skipped = b"\x50\x2a\x4d\x18"
-        frames = (frame(0x38, 4), frame(0xA0, 4), frame(0xF8, 4), frame(0x38, 2**15))
+        frames = (frame(0x38, 4), frame(0xA0, 4), frame(0xF8, 4), frame(0x38, 64 * BOMB))
         return (*frames, flushed, skipped + b"\3\0\0\0abc" + flushed, skipped + b"\xff\xff\xff\x7f" + flushed)
     return (gzip.compress(data, 0), gzip.compress(data)[:3] + b"\x1e" + gzip.compress(data)[4:])
 

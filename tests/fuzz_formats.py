@@ -38,7 +38,7 @@ class Format:
     change: Callable[[Random, Path], None]
     read: Callable[[Path], None]
     may_write: tuple[str, ...] = ()
-    quick: int = 100
+    quick: int = 60
 
 
 def make_base(place):
@@ -71,7 +71,7 @@ def _make_comparison(folder, data):
     from sctd.scores.drift import drift
 
     settings = common()
-    plan, runs = _plan(folder, asked(data), settings, parse_arms(["dense", "drop"]), data, 2, [])
+    _, runs = _plan(folder, asked(data), settings, parse_arms(["dense", "drop"]), data, 2, [])
     for run in runs:
         pretrain(str(data), str(folder / run.folder), build_config(dict(run.settings)))
     place = folder / "scores/drop/steps-4/seed-1/drift"
@@ -498,21 +498,34 @@ def _resealed_origin(folder):
 
 
 def _encoder(folder):
+    """As scores and `--init-from` read a folder."""
     from sctd.hf.load import MASKED_LM
-    from sctd.model.hf import build_bert, from_hf_config, load_hf_state, read_hf_config, read_hf_weights
     from sctd.scores.encoder import load_encoder
 
-    place = folder / "encoder"
     refused = []
-    for each in (
-        lambda: load_hf_state(
-            build_bert(from_hf_config(read_hf_config(place), attention="eager")), read_hf_weights(place), str(place)
-        ),
-        lambda: load_encoder(place, **SHORT).network(MASKED_LM),
-    ):
-        _refusing(each, refused)
+    _refusing(lambda: _continued_from(folder), refused)
+    _refusing(lambda: load_encoder(folder / "encoder", **SHORT).network(MASKED_LM), refused)
     if refused:
         raise refused[0]
+
+
+def _encoder_weights(folder):
+    """Likewise, where the configuration and the tokenizer are whole."""
+    from sctd.hf.load import MASKED_LM
+
+    refused = []
+    _refusing(lambda: _continued_from(folder), refused)
+    _refusing(lambda: _whole_encoder(str(folder / "encoder")).network(MASKED_LM), refused)
+    if refused:
+        raise refused[0]
+
+
+def _continued_from(folder):
+    from sctd.model.hf import build_bert, from_hf_config, load_hf_state, read_hf_config, read_hf_weights
+
+    place = folder / "encoder"
+    model = build_bert(from_hf_config(read_hf_config(place), attention="eager"))
+    load_hf_state(model, read_hf_weights(place), str(place))
 
 
 def _refusing(call, refused):
@@ -722,14 +735,14 @@ FORMATS = {
         Format("recipe", _copy("run/config.yaml"), _file(damage.yaml_file, "run/config.yaml"), _recipe),
         *map(_corpus, INSIDE),
         *map(_compressed, ENDINGS),
-        Format("hf:FOLDER", _dataset, _change_dataset, _read_dataset, quick=40),
+        Format("hf:FOLDER", _dataset, _change_dataset, _read_dataset, quick=12),
         Format("manifest.json", _copy("data"), _file(damage.json_file, "data/manifest.json"), _prepared),
         Format("shard", _copy("data"), _file(damage.npy_file, "data/*-0*.npy", after=_reseal), _prepared),
         Format("unigram.npy", _copy("data"), _file(damage.npy_file, "data/unigram.npy"), _prepared),
         Format(
             "tokenizer.json", _tokenizer, _file(damage.json_file, "tokenizer/*.json"), _given_tokenizer, ("out",), 40
         ),
-        Format("vocab.txt", _vocab, _file(damage.text_file, "tokenizer/vocab.txt"), _given_tokenizer, ("out",), 40),
+        Format("vocab.txt", _vocab, _file(damage.text_file, "tokenizer/vocab.txt"), _given_tokenizer, ("out",), 30),
         Format(".partial", _copy("prepare"), _change_partial, _partial, ("prepare/out",), 40),
         Format(
             "state.json",
@@ -747,15 +760,17 @@ FORMATS = {
         Format(
             "run's origin", _copy(*RUN), _file(damage.json_file, "run/origin/*.json", after=_resealed_origin), _card
         ),
-        Format("config.json", _copy("encoder"), _file(damage.json_file, "encoder/config.json"), _encoder, quick=40),
+        Format("config.json", _copy("encoder"), _file(damage.json_file, "encoder/config.json"), _encoder, quick=12),
         Format(
             "model.safetensors",
             _copy("encoder"),
             _file(damage.safetensors_file, "encoder/model.safetensors"),
-            _encoder,
-            quick=40,
+            _encoder_weights,
+            quick=12,
         ),
-        Format("pytorch_model.bin", _bin, _file(damage.damaged, "encoder/pytorch_model.bin"), _encoder, quick=40),
+        Format(
+            "pytorch_model.bin", _bin, _file(damage.damaged, "encoder/pytorch_model.bin"), _encoder_weights, quick=12
+        ),
         Format("GLUE", *_tasks(GLUE)),
         Format("SuperGLUE", *_tasks(SUPERGLUE)),
         Format("SQuAD", *_tasks(SQUAD)),

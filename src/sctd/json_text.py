@@ -42,9 +42,9 @@ def differs(value: Any, form: Any, place: str = "") -> str | None:
 
     Args:
         value: from JSON.
-        form: a type or several, of which bool is no int, floats are finite and ints have no more than 64 bits; [FORM], a list of
-            such; a set of texts, one of which it is; or a dict of forms by key, where `"key?"` may be absent and `"*"`
-            stands for all other keys.
+        form: a type or several, of which bool is no int, floats are finite and ints have no more than 64 bits; [FORM],
+            a list of such; a set of texts, one of which it is; or a dict of forms by key, where `"key?"` may be absent
+            and `"*"` stands for all other keys.
         place: of the value.
     """
     if isinstance(form, dict):

@@ -128,8 +128,8 @@ def _data(origin: Origin) -> str:
             "",
             *_table(["split", "documents", "tokens", f"sequences of {manifest.seq_len}", "bytes of text"], rows),
             "",
-            f"{manifest.duplicates_removed:,} duplicates were removed. The tokenizer is a {escaped(manifest.tokenizer.kind)} of "
-            f"{manifest.vocab_size:,} tokens. The texts came from:",
+            f"{manifest.duplicates_removed:,} duplicates were removed. The tokenizer is a "
+            f"{escaped(manifest.tokenizer.kind)} of {manifest.vocab_size:,} tokens. The texts came from:",
             "",
             *named,
             "",

@@ -86,9 +86,9 @@ class Encoder:
         import torch
         import transformers
 
-        config = transformers.AutoConfig.from_pretrained(self.folder, **settings)
+        config = transformers.AutoConfig.from_pretrained(self.folder, trust_remote_code=False, **settings)
         try:
-            return getattr(transformers, kind).from_config(config, dtype=torch.float32)
+            return getattr(transformers, kind).from_config(config, dtype=torch.float32, trust_remote_code=False)
         except Exception as error:  # transformers raises whatever its classes raise
             raise _not_built(self.folder, error) from error
 
@@ -182,7 +182,7 @@ def _first_position(folder: Path, config: Any) -> int:
 
     try:
         with torch.device("meta"):
-            network = transformers.AutoModel.from_config(config)
+            network = transformers.AutoModel.from_config(config, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its classes raise
         raise _not_built(folder, error) from error
     for name, module in network.named_modules():

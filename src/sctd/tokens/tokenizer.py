@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 NEEDED = ("mask", "cls", "sep", "pad")
-SAFELY = {"trust_remote_code": False}
 _WAY_OUT = "give another one with --tokenizer, or leave the flag out to train one"
 
 
@@ -37,7 +36,10 @@ def copy_tokenizer(given: str, folder: Path, seq_len: int) -> None:
         loaded.model_max_length = seq_len
     for key in ("local_files_only", "is_local"):  # where it was loaded from is no property of the tokenizer
         loaded.init_kwargs.pop(key, None)
-    loaded.save_pretrained(folder)
+    try:
+        loaded.save_pretrained(folder)
+    except (ValueError, TypeError) as error:  # half of a character in it, for one
+        raise UserError(f"The tokenizer {given} cannot be written ({first_line(error)}): {_WAY_OUT}.") from error
 
 
 def try_out(tokenizer: Any) -> None:
@@ -66,7 +68,7 @@ def _load(given: str) -> Any:
                 kind = {"tokenizer_type": "bert"}
         elif not _HUB_NAME.fullmatch(given):  # asking the hub for a mistyped path takes its time
             raise FileNotFoundError("there is no such folder")
-        loaded = AutoTokenizer.from_pretrained(str(place) if kind or place.is_dir() else given, **kind, **SAFELY)
+        loaded = AutoTokenizer.from_pretrained(str(place) if place.is_dir() else given, **kind, trust_remote_code=False)
         try_out(loaded)
         return loaded
     except Exception as error:  # transformers raises whatever its parsers raise
@@ -81,7 +83,7 @@ def describe_tokenizer(folder: Path) -> TokenizerInfo:
     from transformers import AutoTokenizer
 
     try:
-        loaded = AutoTokenizer.from_pretrained(str(folder), **SAFELY)
+        loaded = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         try_out(loaded)
         for name in NEEDED:
             if getattr(loaded, f"{name}_token_id") is None:
