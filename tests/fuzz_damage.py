@@ -351,9 +351,9 @@ STREAMS = {
 
 @cache
 def bomb(ending, plain):
-    """The same few bytes again and again, in one line or in 4 MiB of lines, packed."""
+    """The same few bytes again and again, in one line or in 1 MiB of lines, packed."""
     packer, part = STREAMS[ending](), plain * (2**20 // len(plain))
-    parts = [packer.compress(part) for _ in range(4 if b"\n" in plain else BOMB)]
+    parts = [packer.compress(part) for _ in range(1 if b"\n" in plain else BOMB)]
     return b"".join([*parts, packer.flush()])
 
 

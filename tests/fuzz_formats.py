@@ -332,6 +332,15 @@ def _reseal(folder):
     path.write_text(json.dumps(manifest))
 
 
+def _reseal_tokenizer(folder):
+    from sctd.tokens.manifest import folder_sha256
+
+    path = folder / "data/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["tokenizer"]["sha256"] = folder_sha256(folder / "data/tokenizer")
+    path.write_text(json.dumps(manifest))
+
+
 def _given_tokenizer(folder):
     from sctd.files import whole_folder
     from sctd.hf.load import load_tokenizer
@@ -449,7 +458,7 @@ def _card(folder):
     from sctd.hf.export import _for_fine_tuning
     from sctd.hf.origin import Origin, read_origin
     from sctd.model.hf import build_bert, from_hf_config
-    from sctd.pretrain import _newest, _resumed
+    from sctd.train.begun import newest, resumed
     from sctd.train.checkpoint import kept_checkpoints
     from sctd.watch import look, table
 
@@ -457,8 +466,8 @@ def _card(folder):
     run = folder / "run"
     table([look(run)])
     kept_checkpoints(run, CheckpointConfig(keep_best=True))
-    checkpoint, state = _newest(run, "auto")
-    config = _resumed(run, PretrainConfig(), (checkpoint, state))
+    checkpoint, state = newest(run, "auto")
+    config = resumed(run, PretrainConfig(), (checkpoint, state))
     origin = read_origin(run, state.data)
     origin = Origin(_for_fine_tuning(origin.config), origin.manifest, origin.tokenizer)
     model_card(run, state, origin, "[MASK]")
@@ -718,13 +727,13 @@ COMPARED += tuple(
     for arm in ("dense", "drop")
     for name in ("metrics.jsonl", "baselines.json", "model/config.json")
 )
-RUN = ("config.yaml", "environment.json", "baselines.json", "metrics.jsonl", "origin", "checkpoints")
+RUN = ("config.yaml", "environment.json", "baselines.json", "metrics.jsonl", "heartbeat.json", "origin", "checkpoints")
 RUN = tuple(f"run/{name}" for name in RUN)
 SCORED = ("encoder", "tasks/cola", "tasks/blimp", "tasks/probing")
 
 
 def _record_file(chance, folder):
-    name = chance.choice(("metrics.jsonl", "metrics.jsonl", "baselines.json", "environment.json"))
+    name = chance.choice(("metrics.jsonl", "metrics.jsonl", "baselines.json", "environment.json", "heartbeat.json"))
     how = damage.json_lines if name.endswith("l") else damage.json_file
     _file(how, f"run/{name}")(chance, folder)
 
@@ -738,6 +747,12 @@ FORMATS = {
         Format("hf:FOLDER", _dataset, _change_dataset, _read_dataset, quick=12),
         Format("manifest.json", _copy("data"), _file(damage.json_file, "data/manifest.json"), _prepared),
         Format("shard", _copy("data"), _file(damage.npy_file, "data/*-0*.npy", after=_reseal), _prepared),
+        Format(
+            "data's tokenizer",
+            _copy("data"),
+            _file(damage.json_file, "data/tokenizer/*.json", after=_reseal_tokenizer),
+            _prepared,
+        ),
         Format("unigram.npy", _copy("data"), _file(damage.npy_file, "data/unigram.npy"), _prepared),
         Format(
             "tokenizer.json", _tokenizer, _file(damage.json_file, "tokenizer/*.json"), _given_tokenizer, ("out",), 40

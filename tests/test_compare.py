@@ -68,13 +68,16 @@ def test_a_comparison_that_is_killed_and_begun_again_ends_with_the_same_table(tm
     command += ["--arms", *ARMS, "--seeds", "1", "2"]
     for key, value in {**SMALL, **STEPS}.items():
         command += [f"--{key}", str(value).lower()]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     second = out / "runs" / ARMS[1] / "steps-20" / "seed-1"
     deadline = time.time() + 120
     while not (second.is_dir() and list_checkpoints(second)) and time.time() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 130
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in said
+    assert "Go on with: sctd pretrain" not in said
     assert not (out / "results.json").exists()
     results = compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps")
     assert without_time(results["views"]) == without_time(whole[1]["views"])
@@ -159,7 +162,7 @@ def test_time_to_quality_has_a_mean_only_where_every_seed_reaches_the_loss():
     from sctd.compare.results import collect
 
     steps = {"time": {"dense": [1, 2], "drop": [2, 4]}}
-    plan = Plan(["dense", "drop"], [1, 2, 3], [0.5, 1.0], {"dense": 1.0, "drop": 0.5}, steps, "fp32", [])
+    plan = Plan(["dense", "drop"], [1, 2, 3], [1, 2, 3], [0.5, 1.0], {"dense": 1.0, "drop": 0.5}, steps, "fp32", [])
     losses = {("dense", 1): 4.0, ("dense", 2): 3.0, ("drop", 2): 3.5, ("drop", 4): 2.5}
     runs = [Run(arm, f"{arm} {n} {seed}", n, seed, {}) for (arm, n) in losses for seed in (1, 2, 3)]
     scored = {run.folder: found(losses[run.arm, run.steps]) for run in runs}
@@ -239,11 +242,27 @@ def test_a_damaged_file_is_named(data, tmp_path, whole, name):
 
 
 def test_another_comparison_in_the_same_folder_is_refused(data, whole):
-    with pytest.raises(UserError, match="holds a comparison of other seeds: give another --out"):
-        compare(str(data), str(whole[0]), ARMS, config(**TOY), [1, 2, 3], "steps")
+    with pytest.raises(UserError, match="other seeds: give another --out, or all of its seeds and more"):
+        compare(str(data), str(whole[0]), ARMS, config(**TOY), [1, 3], "steps")
     longer = config(**{**TOY, "schedule__steps": 30})
     with pytest.raises(UserError, match=r"other config \(schedule.steps: 20 there, 30 now\)"):
         compare(str(data), str(whole[0]), ARMS, longer, [1, 2], "steps")
+
+
+def test_seeds_can_be_added_and_the_page_says_that_they_were(data, tmp_path, whole):
+    import shutil
+
+    shutil.copytree(whole[0], tmp_path / "out")
+    assert "were added" not in (tmp_path / "out/report.md").read_text()
+    results = compare(str(data), str(tmp_path / "out"), ARMS, config(**TOY), [1, 2, 3, 4], "steps")
+    assert len(results["runs"]) == 8
+    assert results["views"]["steps"]["differences"][ARMS[1]]["held-out loss"]["seeds"] == 4
+    before = {name: run for name, run in results["runs"].items() if run["seed"] < 3}
+    assert before == whole[1]["runs"]
+    assert (
+        "Seeds 3, 4 were added when the figures of the others could be known"
+        in (tmp_path / "out/report.md").read_text()
+    )
 
 
 class Cells(HTMLParser):

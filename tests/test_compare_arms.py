@@ -35,6 +35,13 @@ def test_a_recipe_is_an_arm_too():
     assert arm.folder == "paper+hou-base@steps=10"
 
 
+def test_a_recipes_path_may_hold_the_sign_that_separates_overrides(tmp_path):
+    path = tmp_path / "by@me" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text("method: drop\n")
+    assert parse_arm(f"{path}@keep_ratio=0.25").settings == {"method": "drop", "dropping.keep_ratio": 0.25}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -107,8 +107,9 @@ def test_the_loss_curves_of_200_steps_lie_on_each_other(tmp_path, method):
     named = dict(plain.bert.named_parameters())
     theirs = [hf_name(name) for name, _ in objective.model.named_parameters()]
     twins = torch.nn.ParameterDict({name.replace(".", "/"): named[name] for name in theirs})
-    [optimizer] = build_optimizers(twins, config.optimizer, LR)
-    stepper = Stepper(objective, build_optimizers(objective.model, config.optimizer, LR), "fp32", CPU, 3, 1.0, 1)
+    [optimizer] = build_optimizers(twins, config.optimizer, LR, "fp32")
+    optimizers = build_optimizers(objective.model, config.optimizer, LR, "fp32")
+    stepper = Stepper(objective, optimizers, "fp32", CPU, 3, 1.0, 1)
     batches = TrainingBatches(data.train, vocabulary, config.masking, BATCH, 1)
     fast, slow = [], []
     for step in range(1, STEPS + 1):

@@ -63,7 +63,7 @@ def built(data, **changes):
     settings = config(**changes)
     vocabulary = vocabulary_of(data.path)
     objective = build_objective(settings, data, vocabulary, CPU).train()
-    optimizers = build_optimizers(objective.model, settings.optimizer, 1e-3)
+    optimizers = build_optimizers(objective.model, settings.optimizer, 1e-3, "fp32")
     stepper = Stepper(objective, optimizers, "fp32", CPU, 2, settings.optimizer.grad_clip, settings.seed)
     batches = TrainingBatches(data.train, vocabulary, settings.masking, settings.batch.size, settings.seed)
     return objective, stepper, batches.at(1)

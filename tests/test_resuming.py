@@ -55,7 +55,8 @@ pretrain(sys.argv[1], sys.argv[2], build_config(json.loads(sys.argv[3])))
     ids=["dense", "drop with dropout", "sctd", "drop with muon in fp16", "sctd in bf16 with dropout and micro-batches"],
 )
 def test_a_run_of_60_steps_killed_at_step_37_and_resumed_ends_with_the_same_bytes(tmp_path, data, method, changes):
-    settings = {**SMALL, "method": method, **changes}
+    # waited for, so that the newest one before the kill is known
+    settings = {**SMALL, "method": method, "checkpoint.background": False, **changes}
     pretrain(str(data), str(tmp_path / "whole"), build_config(settings))
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_AT_37, str(data), str(tmp_path / "killed"), json.dumps(settings)],
@@ -285,10 +286,10 @@ def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path, data, 
     changes = {"schedule__steps": 10, "checkpoint__every": 5}
     plain = Trainer.save
 
-    def full(self):
+    def full(self, saver):
         if self.state.global_step == 10:
             monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
-        return plain(self)
+        plain(self, saver)
 
     monkeypatch.setattr(Trainer, "save", full)
     with pytest.raises(UserError, match=r"the disk has 0 MB free at .* the checkpoints before it are whole"):
@@ -309,3 +310,61 @@ def test_one_command_begins_a_run_and_goes_on_with_it(tmp_path, data, capfd):
     pretrain(str(data), str(run), config(**given), resume="if-begun")
     assert "Going on from step-10" in capfd.readouterr().err
     assert weights(run) == whole
+
+
+def slowly(monkeypatch, seconds):
+    """Make every checkpoint take this long to write; the steps at whose end one was being written."""
+    import sctd.train.saving as saving
+    from sctd.train.step import Stepper
+
+    save, run_step, writing, during = saving.save_checkpoint, Stepper.run, [False], []
+
+    def slow(*given):
+        writing[0] = True
+        time.sleep(seconds)
+        place = save(*given)
+        writing[0] = False
+        return place
+
+    def step(self, batch, number, lr, kind):
+        result = run_step(self, batch, number, lr, kind)
+        if writing[0]:
+            during.append(number)
+        return result
+
+    monkeypatch.setattr(saving, "save_checkpoint", slow)
+    monkeypatch.setattr(Stepper, "run", step)
+    return during
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_training_goes_on_while_a_checkpoint_is_written_unless_told_to_wait(tmp_path, data, monkeypatch, background):
+    changes = {"schedule__steps": 20, "checkpoint__every": 8}
+    pretrain(str(data), str(tmp_path / "plain"), config(**changes))
+    during = slowly(monkeypatch, 0.5)
+    run = tmp_path / "slow"
+    pretrain(str(data), str(run), config(**changes, checkpoint__background=background))
+    assert (9 in during) == background
+    assert [folder.name for folder in list_checkpoints(run)] == ["step-20", "step-16"]
+    for number in (0, 1):  # what was written is the model as it was, not as it became meanwhile
+        name = list_checkpoints(run)[number].name
+        for file in ("model", "method", "optimizer"):
+            path = f"checkpoints/{name}/{file}.safetensors"
+            assert (run / path).read_bytes() == (tmp_path / "plain" / path).read_bytes()
+
+
+def test_a_stop_waits_for_the_checkpoint_that_is_being_written(tmp_path, data, monkeypatch):
+    import sctd.train.trainer as trainer
+
+    slowly(monkeypatch, 0.5)
+    ask = trainer.StopRequest
+
+    class Stopping(ask):
+        def __init__(self, insist):
+            super().__init__(insist)
+            self.asked = True
+
+    monkeypatch.setattr(trainer, "StopRequest", Stopping)
+    with pytest.raises(KeyboardInterrupt, match="everything is saved"):
+        pretrain(str(data), str(tmp_path / "run"), config())
+    assert newest_checkpoint(tmp_path / "run")[1].global_step == 1

@@ -41,7 +41,7 @@ def test_an_unknown_schedule_or_optimizer_is_named_with_the_ones_there_are():
     with pytest.raises(UserError, match="choose one of linear, cosine, wsd"):
         lr_factor(1, 2, ScheduleConfig(name="step"))
     with pytest.raises(UserError, match="choose one of adamw, muon"):
-        build_optimizers(torch.nn.Linear(2, 2), OptimizerConfig(name="sgd"), 1e-3)
+        build_optimizers(torch.nn.Linear(2, 2), OptimizerConfig(name="sgd"), 1e-3, "fp32")
 
 
 def test_the_peak_rate_is_lower_for_a_model_that_has_learned():
@@ -53,7 +53,7 @@ def test_the_peak_rate_is_lower_for_a_model_that_has_learned():
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_every_parameter_has_one_optimizer_and_only_matrices_decay(name):
     model = Bert(BertConfig(50, 4, 16, 2, 32, 16))
-    optimizers = build_optimizers(model, OptimizerConfig(name=name, weight_decay=0.1), 1e-3)
+    optimizers = build_optimizers(model, OptimizerConfig(name=name, weight_decay=0.1), 1e-3, "fp32")
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     ids = [id(p) for group in groups for p in group["params"]]
     assert sorted(ids) == sorted(id(p) for p in model.parameters())
@@ -63,7 +63,7 @@ def test_every_parameter_has_one_optimizer_and_only_matrices_decay(name):
 
 def test_muon_takes_the_matrices_of_layers_and_head_and_leaves_the_embeddings_to_adamw():
     model = Bert(BertConfig(50, 4, 16, 2, 32, 16))
-    muon, adamw = build_optimizers(model, OptimizerConfig(name="muon"), 1e-3)
+    muon, adamw = build_optimizers(model, OptimizerConfig(name="muon"), 1e-3, "fp32")
     held = {id(p) for group in muon.param_groups for p in group["params"]}
     names = {name for name, p in model.named_parameters() if id(p) in held}
     assert isinstance(adamw, torch.optim.AdamW)

@@ -21,6 +21,7 @@ TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding=
 # modules that unpickle, unpack archives, or talk to a network themselves
 NEVER = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "tarfile", "zipfile"}
 NEVER |= {"urllib", "http", "requests", "httpx", "socket", "smtplib", "ftplib", "xmlrpc", "webbrowser"}
+ALLOWED = {"train/pulse.py": {"socket", "urllib"}}  # SCTD_WEBHOOK, and the name of this machine
 ESCAPE = "\x1b[31mred\x1b]0;title\x07\u202e"
 
 
@@ -41,7 +42,7 @@ def test_no_module_is_imported_that_unpickles_unpacks_or_talks_to_a_network():
                 found = {(node.module or "").partition(".")[0]}
             else:
                 continue
-            assert not found & NEVER, name
+            assert not found & (NEVER - ALLOWED.get(name, set())), name
 
 
 def test_nothing_that_is_read_is_executed():

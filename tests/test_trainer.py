@@ -28,7 +28,8 @@ def test_the_runs_folder_holds_what_the_design_says(tmp_path, data):
     run = tmp_path / "run"
     figures = pretrain(str(data), str(run), config(log__tensorboard=True, schedule__steps=20, checkpoint__keep=2))
     assert {path.name for path in run.iterdir()} == {
-        "config.yaml", "environment.json", "baselines.json", "metrics.jsonl", "checkpoints", "tb", "origin", "model",
+        "config.yaml", "environment.json", "baselines.json", "metrics.jsonl", "heartbeat.json", "checkpoints", "tb",
+        "origin", "model",
     }  # fmt: skip
     assert [path.name for path in list_checkpoints(run)] == ["step-20", "step-18"]
     lines = read_metrics(run)

@@ -220,12 +220,14 @@ class CheckpointConfig:
         keep: how many of the newest to keep.
         keep_every: also keep those of steps that are multiples of this; null: none.
         keep_best: also keep the one with the lowest held-out loss.
+        background: write them while training goes on, which waits for a copy in memory alone.
     """
 
     every: int | None = None
     keep: int = 2
     keep_every: int | None = None
     keep_best: bool = False
+    background: bool = True
 
 
 @dataclass
@@ -237,12 +239,14 @@ class LogConfig:
         tensorboard: write TensorBoard scalars to RUN/tb.
         wandb: project of Weights & Biases to log to (needs `pip install wandb`); null: none.
         trackio: project of Trackio to log to (needs `pip install trackio`); null: none.
+        heartbeat: seconds between two writings of RUN/heartbeat.json (phase, step, time, host); null: none.
     """
 
     every: int | None = None
     tensorboard: bool = True
     wandb: str | None = None
     trackio: str | None = None
+    heartbeat: float | None = 10.0
 
 
 @dataclass

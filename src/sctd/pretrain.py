@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sctd.check import check
 from sctd.config import PretrainConfig
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from sctd.train.checkpoint import TrainState
+    from sctd.train.mirror import Mirror
     from sctd.train.processes import Processes
-
-# what a run that has no checkpoint yet may hold
-WRITTEN_BEFORE_A_CHECKPOINT = {
-    "config.yaml", "environment.json", "origin", "baselines.json", "metrics.jsonl", "tb", "wandb", "checkpoints",
-}  # fmt: skip
-
+    from sctd.train.pulse import Pulse
 
 IF_BEGUN = "if-begun"
-# what a resumed run may have otherwise than it was begun: the weights that it leads to are the same
-FREE = ("parallel", "log", "checkpoint")
+WITHIN = "SCTD_WITHIN"  # in the environment of a run that another verb started, which says itself how to go on
 
 
 def pretrain(
@@ -31,12 +27,14 @@ def pretrain(
 ) -> dict[str, float]:
     """Pretrain a BERT on prepared data.
 
-    Writes OUT: config.yaml, environment.json, baselines.json, metrics.jsonl, checkpoints/, tb/ and, at the end,
-    model/, a Hugging Face folder. Ctrl-C saves; the same command with --resume goes on to the same weights.
+    Writes OUT: config.yaml, environment.json, baselines.json, metrics.jsonl, heartbeat.json, checkpoints/, tb/ and, at
+    the end, model/, a Hugging Face folder. Ctrl-C saves; the same command with --resume goes on to the same weights.
+    Where the environment has SCTD_WEBHOOK, an address, it is told when the run begins, warns, stops, fails and ends.
 
     Args:
-        data: folder that `sctd prepare` wrote.
-        out: the run's folder; refused where it holds a run already, unless --resume is given.
+        data: folder that `sctd prepare` wrote, or its address.
+        out: the run's folder, or an address (s3://bucket/run), to which each checkpoint is sent; refused where it holds
+            a run already, unless --resume is given.
         config: the settings; on a resumed run they must be those of the run, or none, but for `parallel` and those of
             `log` and `checkpoint`.
         resume: go on with the run in OUT from its newest whole checkpoint (`auto`), or from the checkpoint folder
@@ -65,23 +63,30 @@ def pretrain(
     if nproc > 1 and not processes.many:
         return _in_processes(nproc, data, out, config, resume)
     processes.join(choose_device(config.device))
-    return _pretrain(Path(out), data, config, resume, processes)
+    return _pretrain(out, data, config, resume, processes)
 
 
 def _pretrain(
-    run: Path, data: str, config: PretrainConfig, resume: str | None, processes: Processes
+    out: str, data: str, config: PretrainConfig, resume: str | None, processes: Processes
 ) -> dict[str, float]:
+    from sctd.remote import is_remote
+    from sctd.train.begun import newest, refuse_or_clear, resumed
     from sctd.train.checkpoint import list_checkpoints
+    from sctd.train.mirror import Mirror
 
+    mirror = Mirror(out) if is_remote(out) else None
+    if mirror is not None:
+        processes.on_first(mirror.check_writable)
+    run = Path(out) if mirror is None else mirror.fetch()
     checkpoint: tuple[Path, TrainState] | None = None
     if resume == IF_BEGUN:
         resume = "auto" if processes.on_first(lambda: bool(list_checkpoints(run))) else None
     if resume is None:
         check(config)
-        processes.on_first(lambda: _refuse_or_clear(run))
+        processes.on_first(lambda: refuse_or_clear(run))
     else:
-        checkpoint = processes.on_first(lambda: _newest(run, resume))
-        config = _resumed(run, config, checkpoint)
+        checkpoint = processes.on_first(lambda: newest(run, resume))
+        config = resumed(run, config, checkpoint)
 
     from sctd.console import say
     from sctd.files import disk_errors
@@ -89,15 +94,18 @@ def _pretrain(
     from sctd.hf.load import model_folder
     from sctd.hf.origin import write_origin
     from sctd.tokens.prepared import load_prepared
+    from sctd.train.pulse import Pulse
     from sctd.train.trackers import check_trackers
     from sctd.train.trainer import Interrupted, Trainer, data_fingerprint
 
     check_trackers(config.log)
+    pulse = Pulse(run if processes.first else None, config.log.heartbeat)
     start = None if config.init_from is None or checkpoint else model_folder(config.init_from)
     prepared = load_prepared(data)
     if checkpoint is not None and checkpoint[1].data != data_fingerprint(prepared):
         raise UserError(f"{run} was begun on other data than {data}: give the --data folder that it was begun with.")
-    trainer = Trainer(run, prepared, config, checkpoint, _signals(run, config), start, processes)
+    signals, sent = _signals(run, config), mirror.send_checkpoint if mirror else None
+    trainer = Trainer(run, prepared, config, checkpoint, signals, start, processes, pulse, sent)
 
     def begin() -> float:
         with disk_errors(run):
@@ -105,14 +113,9 @@ def _pretrain(
         if checkpoint is None:
             _describe(run, config, trainer)
             write_origin(run, prepared, trainer.objective.model.config, start)
+            if mirror is not None:
+                mirror.send_record()
         return _baselines(run, prepared, trainer)
-
-    trainer.unigram_loss = processes.on_first(begin)
-    try:
-        figures = trainer.train()
-    except Interrupted as stopped:
-        again = f" --nproc {processes.count}" if processes.many else ""
-        raise Interrupted(f"{stopped} Go on with: sctd pretrain --data {data} --out {run} --resume{again}") from None
 
     def finish() -> None:
         model = run / "model"
@@ -122,9 +125,35 @@ def _pretrain(
         if model.exists():  # an export from the middle of the run
             shutil.rmtree(model)
         export(str(run), str(model))
+        if mirror is not None:
+            mirror.send_model()
 
-    processes.on_first(finish)
+    trainer.unigram_loss = processes.on_first(begin)
+    done = trainer.state.global_step
+    pulse.tell("resumed" if done else "begun", f"{config.method}, from step {done:,} of {trainer.steps:,}.", step=done)
+    try:
+        figures = trainer.train()
+        processes.on_first(finish)
+    except Interrupted as stopped:
+        _end(pulse, trainer, mirror, "stopped", str(stopped))
+        if os.environ.get(WITHIN):
+            raise
+        again = f" --nproc {processes.count}" if processes.many else ""
+        raise Interrupted(f"{stopped} Go on with: sctd pretrain --data {data} --out {out} --resume{again}") from None
+    except BaseException as error:
+        _end(pulse, trainer, mirror, "failed", first_line(error))
+        raise
+    _end(pulse, trainer, mirror, "finished", f"Finished; held-out loss {figures['eval_loss']:.3f}.")
     return figures
+
+
+def _end(pulse: Pulse, trainer: Any, mirror: Mirror | None, event: str, text: str) -> None:
+    """The last beat, and the last message."""
+    pulse.beat(trainer.state.global_step, trainer.steps, event)
+    if mirror is not None and trainer.processes.first:
+        with suppress(UserError):  # whatever is wrong with the address has been said
+            mirror.send_record()
+    pulse.tell(event, text, step=trainer.state.global_step)
 
 
 def _in_processes(nproc: int, data: str, out: str, config: PretrainConfig, resume: str | None) -> dict[str, float]:
@@ -142,73 +171,6 @@ def _in_processes(nproc: int, data: str, out: str, config: PretrainConfig, resum
         launch([*words, *([] if resume is None else ["--resume", resume])], nproc)
     lines = [line for line in read_metrics(out) if "eval_loss" in line]
     return {name: value for name, value in lines[-1].items() if name.startswith("eval_")} if lines else {}
-
-
-def _newest(run: Path, resume: str) -> tuple[Path, TrainState]:
-    """The checkpoint to go on from."""
-    from sctd.console import say
-    from sctd.train.checkpoint import checkpoints_folder, newest_checkpoint, read_state
-
-    if resume == "auto":
-        if not run.is_dir():
-            raise UserError(f"{run} does not exist: there is no run to resume; start it without --resume.")
-        folder, state, damaged = newest_checkpoint(run)
-        for sentence in damaged:
-            say(f"Passed over: {sentence}")
-        return folder, state
-    inside = checkpoints_folder(run) / resume
-    folder = inside if inside.is_dir() else Path(resume)
-    state = read_state(folder)
-    if folder.resolve().parent != checkpoints_folder(run).resolve():
-        raise UserError(f"{folder} is not a checkpoint of {run}: give the --out folder that it belongs to.")
-    return folder, state
-
-
-def _resumed(run: Path, config: PretrainConfig, checkpoint: tuple[Path, TrainState]) -> PretrainConfig:
-    """The settings of the run, which those that were given must be."""
-    from sctd.console import say
-    from sctd.recipe import build_config
-
-    folder, state = checkpoint
-    saved = build_config(state.config)
-    check(saved)
-    usual = PretrainConfig()
-    kept = {name: getattr(config, name) for name in FREE if getattr(config, name) != getattr(usual, name)}
-    saved = replace(saved, **kept)
-    difference = _first_difference(saved, config, usual)
-    if difference:
-        raise UserError(
-            f"{run} was begun with other settings ({difference}): resume with --resume alone, or start a new run with "
-            "another --out."
-        )
-    say(f"Going on from {folder.name} of {run}.")
-    return saved
-
-
-def _first_difference(saved: Any, given: Any, default: Any, prefix: str = "") -> str | None:
-    """'optimizer.lr was 0.001, is 0.002' for the first setting that was given and is not the run's, or null."""
-    for name, value in vars(saved).items():
-        other, usual = getattr(given, name), getattr(default, name)
-        if hasattr(value, "__dataclass_fields__"):
-            found = _first_difference(value, other, usual, f"{prefix}{name}.")
-            if found:
-                return found
-        elif other not in (value, usual):
-            return f"{prefix}{name} was {value}, is {other}"
-    return None
-
-
-def _refuse_or_clear(run: Path) -> None:
-    """Refuse a folder that holds something; clear a run of ours that ended before its first checkpoint."""
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
-        return
-    names = {path.name for path in run.iterdir()} if run.is_dir() else set()
-    begun = {"config.yaml", "environment.json"} <= names <= WRITTEN_BEFORE_A_CHECKPOINT
-    if not begun or any((run / "checkpoints").glob("step-*")):
-        if "config.yaml" not in names:
-            raise UserError(f"{run} exists already and is no run: give another --out.")
-        raise UserError(f"{run} exists already: add --resume to go on with it, or give another --out.")
-    shutil.rmtree(run)
 
 
 def _signals(run: Path, config: PretrainConfig) -> Any:

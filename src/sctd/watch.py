@@ -13,6 +13,7 @@ from sctd.json_text import read_json
 if TYPE_CHECKING:
     from rich.table import Table
 
+ENDS = ("stopped", "failed")  # phases after which nothing more is heard
 SILENT = 120.0  # seconds without a new line, and four times its usual distance, after which a run counts as silent
 STEADY = 5  # lines that the rate is taken over
 
@@ -31,7 +32,7 @@ class Look:
         eval_loss_dropped: with dropping.
         tokens_per_second: by the last line.
         seconds_left: of training, at the rate of the last lines.
-        state: finished, running, silent, or not begun.
+        state: finished, running, evaluating, saving, probing, stopped, failed, silent, or not begun.
         warning: the newest warning of the run.
     """
 
@@ -96,6 +97,7 @@ def look(run: Path, now: float | None = None) -> Look:
     """Read a run's record; what is not there yet stays null."""
     from sctd.recipe import build_config, load_recipe
     from sctd.train.metrics import METRICS, read_metrics
+    from sctd.train.pulse import read_heartbeat
 
     try:
         config = build_config(load_recipe(run / "config.yaml"))
@@ -108,8 +110,19 @@ def look(run: Path, now: float | None = None) -> Look:
     rate, distance = _pace(lines)
     left = None if steps is None or not rate else (steps - lines[-1]["step"]) / rate
     finished = (run / "model" / "config.json").exists() and lines[-1]["step"] == steps
-    quiet = (time.time() if now is None else now) - (run / METRICS).stat().st_mtime
-    state = "finished" if finished else "silent" if quiet > max(SILENT, 4 * distance) else "running"
+    heard, phase = (run / METRICS).stat().st_mtime, "training"
+    beat = read_heartbeat(run)
+    if beat and beat["time"] > heard - 1:  # its time is in whole seconds
+        heard, phase = max(heard, beat["time"]), beat["phase"]
+    quiet = (time.time() if now is None else now) - heard
+    if finished:
+        state = "finished"
+    elif phase in ENDS:
+        state = phase
+    elif quiet > max(SILENT, 4 * distance):
+        state = "silent"
+    else:
+        state = "running" if phase == "training" else phase
     return Look(
         name=str(run),
         method=config.method,
@@ -119,7 +132,7 @@ def look(run: Path, now: float | None = None) -> Look:
         eval_loss=_newest(lines, "eval_loss"),
         eval_loss_dropped=_newest(lines, "eval_loss_dropped"),
         tokens_per_second=_newest(lines, "tokens_per_second"),
-        seconds_left=left if state == "running" else None,
+        seconds_left=left if state in ("running", "evaluating", "saving", "probing") else None,
         state=state,
         warning=_newest(lines, "warning"),
     )

@@ -30,7 +30,7 @@ def ours(job: Job, config: PretrainConfig, commands: Commands) -> None:
     vocabulary = read_vocabulary(data)
     start = None if config.init_from is None else model_folder(config.init_from)
     objective = build_objective(config, data, vocabulary, device, start).train()
-    optimizers = build_optimizers(objective.model, config.optimizer, peak_lr(config.optimizer, False))
+    optimizers = build_optimizers(objective.model, config.optimizer, peak_lr(config.optimizer, False), precision)
     stepper = Stepper(
         objective,
         optimizers,

@@ -13,6 +13,7 @@ from sctd.yaml_text import parse_yaml
 METHODS = ("dense", "drop", "sctd")
 # a keep rule's name alone means token dropping by that rule
 RULES = ("random", "frequency")
+FILES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def parse_arm(text: str) -> Arm:
         UserError: no such name or key, or a value of the wrong type.
     """
     name, *overrides = text.split("@")
+    while overrides and not name.endswith(FILES) and any(each.endswith(FILES) for each in overrides):
+        name = f"{name}@{overrides.pop(0)}"  # a path may hold one too
     settings = _base(name, text)
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -80,7 +83,7 @@ def _base(name: str, text: str) -> dict[str, Any]:
     if name in RULES:
         return {"method": "drop", "dropping.keep_rule": name}
     known = [*METHODS, *RULES, *shipped_recipes()]
-    if name not in known and not name.endswith((".yaml", ".yml")):
+    if name not in known and not name.endswith(FILES):
         way_out = did_you_mean(name, known, f"there are {', '.join([*METHODS, *RULES])}, recipes, and files of them")
         raise UserError(f'--arms: "{text}": there is no "{name}"; {way_out}')
     length = ("schedule.steps", "schedule.minutes")

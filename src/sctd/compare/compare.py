@@ -42,7 +42,7 @@ def compare(
         arms: two or more of `dense`, `drop`, `sctd`, a keep rule (`random`, `frequency`), a recipe, each with overrides
             if wanted: `sctd@interval=5`, `random@keep_ratio=0.25`, `dense@steps=2000`.
         config: what all arms have in common; its schedule.steps are the first arm's.
-        seeds: of the runs, the same for every arm; null: 1, 2 and 3.
+        seeds: of the runs, the same for every arm; null: 1, 2 and 3. Later commands may add some, which is reported.
         equal: `steps`, `time`, or `both`.
         budgets: for the time to quality, lengths of the equal-time runs as multiples of the first arm's, 1 among them,
             such as 0.5 0.75 1; null: 1 alone.
@@ -174,12 +174,17 @@ def _plan(
         names = {each.name for each in fields(Plan)}
         if differs(kept, {"asked": {"config": dict}, "plan": FORM}) is not None or kept["plan"].keys() != names:
             raise UserError(f"{path} is damaged, or of another version of sctd: give another --out.")
+        before = kept["asked"].get("seeds")
+        if isinstance(before, list) and set(before) < set(asked["seeds"]):
+            kept["asked"]["seeds"] = kept["plan"]["seeds"] = asked["seeds"]
         for name, value in asked.items():
             if kept["asked"].get(name) != value:
+                more = ", or all of its seeds and more" if name == "seeds" else ""
                 raise UserError(
-                    f"{folder} holds a comparison of other {name}{_where(kept, asked)}: give another --out."
+                    f"{folder} holds a comparison of other {name}{_where(kept, asked)}: give another --out{more}."
                 )
         plan = Plan(**kept["plan"])
+        write_json(path, {"asked": asked, "plan": vars(plan)})
         return plan, make_runs(plan, config, arms)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and holds no comparison: give another --out.")
@@ -190,7 +195,7 @@ def _plan(
     def plan_of(wanted: tuple[str, ...], seconds: dict[str, float]) -> Plan:
         steps = count_steps(arms, config.schedule.steps or 0, asked["budgets"], wanted, seconds)
         names = [arm.name for arm in arms]
-        return Plan(names, asked["seeds"], asked["budgets"], seconds, steps, precision, scores)
+        return Plan(names, asked["seeds"], asked["seeds"], asked["budgets"], seconds, steps, precision, scores)
 
     make_runs(plan_of(("steps",), {}), config, arms)  # all settings are checked before anything is measured
     seconds: dict[str, float] = {}

@@ -48,6 +48,7 @@ class Plan:
     Args:
         arms: their names, in order; the first is what the others are compared with.
         seeds: of every arm.
+        first_seeds: those of the first command; others were added when the figures of these could be known.
         budgets: as multiples of the first arm's steps.
         seconds: arm -> seconds of a step, see `step_times.paired`; empty without the view `time`.
         steps: view -> arm -> a number of steps for each budget. The view `steps` has the budget 1 alone.
@@ -57,6 +58,7 @@ class Plan:
 
     arms: list[str]
     seeds: list[int]
+    first_seeds: list[int]
     budgets: list[float]
     seconds: dict[str, float]
     steps: dict[str, dict[str, list[int]]]

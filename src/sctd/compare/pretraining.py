@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from sctd.compare.plan import Run
 from sctd.console import say
 from sctd.errors import UserError
 from sctd.files import disk_errors, write_text
+from sctd.pretrain import WITHIN
 from sctd.recipe import build_config, to_yaml
 
 
@@ -21,7 +23,7 @@ def _until_it_ends(command: list[str]) -> int:
     Raises KeyboardInterrupt once it has ended, where it was told to stop.
     """
     stopped = []
-    process = subprocess.Popen(command, start_new_session=True)
+    process = subprocess.Popen(command, start_new_session=True, env={**os.environ, WITHIN: "compare"})
 
     def hand_on(number: int, frame: FrameType | None) -> None:
         stopped.append(number)

@@ -159,12 +159,19 @@ def how_sure(results: dict[str, Any]) -> str:
     from sctd.compare.statistics import smallest_p
 
     seeds = len(results["plan"]["seeds"])
+    added = [seed for seed in results["plan"]["seeds"] if seed not in results["plan"]["first_seeds"]]
+    later = (
+        f" Seeds {', '.join(map(str, added))} were added when the figures of the others could be known: whoever adds "
+        "seeds until something is significant finds it too often."
+        if added
+        else ""
+    )
     return (
         f"Arms are paired by their {seeds} seed{'s' if seeds > 1 else ''}. Tested, and fixed before the runs: "
         f"{', '.join(results['tested'])}; {results['comparisons']} comparisons, p corrected by Holm's method. With so "
         f"many seeds exact sign flips can reach p = {smallest_p(seeds):.3g} at the least; where that is not enough, "
         "Student's paired t decides. Intervals have the variance of the seeds and, of BLiMP, of its sets; they are "
-        "for one comparison, not corrected."
+        f"for one comparison, not corrected.{later}"
     )
 
 

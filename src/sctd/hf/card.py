@@ -143,7 +143,7 @@ def _public(path: str) -> str:
     Without the characters that would end the code in which a card shows it.
     """
     scheme = PREFIX if path.startswith(PREFIX) else ""
-    place = Path(path.removeprefix(scheme))
+    place = Path(path.removeprefix(scheme).removeprefix("file://"))
     shown = scheme + place.name if place.is_absolute() else path
     return "".join(character for character in shown if character.isprintable() and character != "`")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sctd.console import say
 from sctd.errors import UserError
 from sctd.files import disk_errors, whole_folder, write_json, write_text
+from sctd.json_text import MAYBE_NUMBER, read_json
 
 if TYPE_CHECKING:
     from sctd.model.bert import Bert
@@ -104,7 +104,12 @@ def _fit_tokenizer(folder: Path, longest: int) -> str:
     from transformers import AutoTokenizer
 
     path = folder / "tokenizer_config.json"
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        config: dict[str, Any] = read_json(path, {"model_max_length?": MAYBE_NUMBER})
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path.name} of the run's tokenizer cannot be read ({error}): bring back its origin/."
+        ) from error
     config["model_max_length"] = min(config.get("model_max_length") or longest, longest)
     if config.get("tokenizer_class") == "TokenizersBackend":  # a new name of transformers 5, which knows both
         config["tokenizer_class"] = "PreTrainedTokenizerFast"

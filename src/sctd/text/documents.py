@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sctd.errors import UserError
+from sctd.remote import is_remote, open_remote
 from sctd.text import hub
 from sctd.text.compression import COMPRESSIONS, damage_errors
 from sctd.text.formats import FORMATS
@@ -19,7 +20,7 @@ def read_documents(source: Source, options: ReadOptions, advance: Callable[[int]
     Raises:
         UserError: the source cannot be read, is damaged or is not what its name says; names file and line.
     """
-    from_hub = source.path.startswith(hub.PREFIX)
+    from_hub = source.path.startswith(hub.PREFIX) and not is_remote(source.path)
     texts = hub.documents(source.path, options) if from_hub else _from_file(source, options, advance)
     for text in texts:
         cleaned = clean(text)
@@ -55,7 +56,7 @@ def _from_file(source: Source, options: ReadOptions, advance: Callable[[int], No
         raise UserError(f"{source.path} is of a kind that sctd cannot read.")
     told = 0
     try:
-        with Path(source.path).open("rb") as raw:
+        with open_remote(source.path) if is_remote(source.path) else Path(source.path).open("rb") as raw:
             stream = COMPRESSIONS[kind[1]](raw) if kind[1] else raw
             for text in FORMATS[kind[0]](stream, source.path, options):
                 read = min(raw.tell(), source.bytes)

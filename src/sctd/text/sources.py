@@ -8,20 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sctd.errors import UserError
+from sctd.remote import is_remote, remote_matches
 from sctd.text.compression import COMPRESSIONS
 from sctd.text.formats import FORMATS
 from sctd.text.hub import PREFIX
 
+# how file systems call a mark of a file's content, or the time of its last change; the first that there is
+STAMPS = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
 KNOWN = f"{', '.join(FORMATS)}, each also with {', '.join(COMPRESSIONS)}"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file (bytes as it lies, time of its last change), or one `hf:` data set (0, 0)."""
+    """One file, or one `hf:` data set (0, "").
+
+    Args:
+        path: where it lies, a path or an address.
+        bytes: as it lies.
+        stamp: what is another one when the file was changed: the time of that, or a file system's own mark.
+    """
 
     path: str
     bytes: int
-    mtime_ns: int
+    stamp: int | str
 
 
 def suffixes(path: Path) -> tuple[str, str] | None:
@@ -53,17 +62,22 @@ def passed_over(places: list[str], sources: list[Source]) -> int:
     there: set[str] = set()
     for place in places:
         path = Path(place).expanduser()
-        if not place.startswith(PREFIX):
+        if is_remote(place):
+            there.update(name for name in remote_matches(place) if _is_visible(name, place))
+        elif not place.startswith(PREFIX):
             for match in [path] if path.exists() else map(Path, glob.glob(str(path), recursive=True)):  # noqa: PTH207
                 there.update(map(str, _visible(match) if match.is_dir() else [match]))
     return len(there - {source.path for source in sources})
 
 
 def _at(place: str) -> Iterator[Source]:
+    if is_remote(place):
+        yield from _at_address(place)
+        return
     if place.startswith(PREFIX):
         if place == PREFIX:
             raise UserError("hf: needs the name of a data set: hf:NAME or hf:FOLDER.")
-        yield Source(place, 0, 0)
+        yield Source(place, 0, "")
         return
     path = Path(place).expanduser()
     if path.is_file():
@@ -91,6 +105,24 @@ def _at(place: str) -> Iterator[Source]:
         if not files:
             raise UserError(f"{path} matches no file that sctd can read: give {KNOWN}.")
     yield from map(_file, files)
+
+
+def _at_address(place: str) -> Iterator[Source]:
+    files = remote_matches(place)
+    wanted = {name: info for name, info in files.items() if suffixes(Path(name)) and _is_visible(name, place)}
+    if not wanted:
+        raise UserError(f"{place} holds or matches no file that sctd can read: give {KNOWN}.")
+    for name, info in wanted.items():
+        if info["size"] is None:
+            raise UserError(f"{name} does not tell its size: download it, and give the file.")
+        if info["size"] == 0 and len(files) == 1:
+            raise UserError(f"{name} is empty: leave it out.")
+        yield Source(name, int(info["size"]), str(next((info[key] for key in STAMPS if info.get(key)), "")))
+
+
+def _is_visible(name: str, place: str) -> bool:
+    """Whether neither a file at an address nor a folder on the way to it, below `place`, is hidden."""
+    return not any(part.startswith(".") for part in name.removeprefix(place).split("/"))
 
 
 def _below(folder: Path) -> list[Path]:

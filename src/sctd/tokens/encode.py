@@ -6,9 +6,10 @@ share one tokenizer, need no `if __name__ == "__main__"` in a user's script, and
 
 from __future__ import annotations
 
+import secrets
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sctd.errors import UserError, first_line
 from sctd.files import ASIDE, disk_errors, flush_to_disk
 from sctd.text.blocks import Block
+from sctd.text.duplicates import digest
 from sctd.text.survey import split_hash
 
 if TYPE_CHECKING:
@@ -30,9 +32,12 @@ PIECE_CHARS = 16 * 1024
 
 @dataclass(frozen=True)
 class BlockEncoder:
-    """Encodes a block into `folder/block-NNNNNN.npz`: per split its stream (uint32), documents and bytes."""
+    """Encodes a block into `folder/block-NNNNNN.npz`: per split its stream (uint32), documents and bytes, and what
+    they were made of: the documents' digests, the tokenizer (`tokenizer_sha256`) and the split, as one digest.
+    """
 
     tokenizer: Tokenizer
+    tokenizer_sha256: str
     sep: int
     threshold: int
     folder: Path
@@ -40,6 +45,23 @@ class BlockEncoder:
     def path(self, number: int) -> Path:
         """Where block `number` lies once it is finished."""
         return self.folder / f"block-{number:06d}.npz"
+
+    def made_of(self, block: Block) -> bytes:
+        """The digest, (16,) bytes, that a block's file holds."""
+        return digest(b"".join([f"{self.tokenizer_sha256} {self.threshold} ".encode(), *block.digests]))
+
+    def has(self, block: Block) -> bool:
+        """Whether the block's file is there, whole, and made of the same: it may have been copied from anywhere."""
+        import numpy as np
+
+        try:
+            with np.load(self.path(block.number)) as file:
+                if any(member.compress_type for member in file.zip.infolist()):
+                    return False  # ours are not, so that a block takes the memory that its size says
+                arrays = {name: file[name] for name in file.files}  # all are read, which compares their checksums
+            return bool(arrays["made_of"].tobytes() == self.made_of(block))
+        except Exception:  # numpy and zipfile raise whatever their parsers raise
+            return False
 
     def __call__(self, block: Block) -> None:
         """Encode and write one block, whole or not at all."""
@@ -51,8 +73,9 @@ class BlockEncoder:
             chosen = [i for i, out in enumerate(held_out) if out is wanted]
             arrays[split] = encode_documents(self.tokenizer, (block.documents[i] for i in chosen), self.sep)
             arrays[f"{split}_counts"] = np.array([len(chosen), sum(block.sizes[i] for i in chosen)])
+        arrays["made_of"] = np.frombuffer(self.made_of(block), dtype=np.uint8)
         path = self.path(block.number)
-        aside = path.with_name(ASIDE + path.name)
+        aside = path.with_name(f"{ASIDE}{secrets.token_hex(4)}-{path.name}")  # parts may make the same block
         with disk_errors(self.folder):
             np.savez(aside, **arrays)
             flush_to_disk(aside)
@@ -123,8 +146,10 @@ def _pieces(document: str) -> Iterator[str]:
         yield paragraph[start:]
 
 
-def encode_blocks(blocks: Iterable[Block], encoder: BlockEncoder, workers: int) -> Iterator[tuple[int, bool]]:
-    """Encode the blocks that are not finished yet, `workers` at a time; yields (bytes of text, was it work).
+def encode_blocks(
+    blocks: Iterable[Block], encoder: BlockEncoder, workers: int, wanted: Callable[[Block], bool]
+) -> Iterator[tuple[int, bool]]:
+    """Encode the blocks that are wanted, `workers` at a time; yields (bytes of text, was it work) for every block.
 
     A few blocks wait at most, so memory does not grow with the corpus. Block files do not depend on `workers`.
     """
@@ -132,7 +157,7 @@ def encode_blocks(blocks: Iterable[Block], encoder: BlockEncoder, workers: int) 
     running: deque[tuple[Future[None], int]] = deque()
     try:
         for block in blocks:
-            if encoder.path(block.number).exists():
+            if not wanted(block):
                 yield sum(block.sizes), False
                 continue
             running.append((pool.submit(encoder, block), sum(block.sizes)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sctd.errors import UserError
 from sctd.files import sha256_file, write_json
-from sctd.json_text import NUMBER, differs, read_json
+from sctd.json_text import NUMBER, differs, parse_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -115,7 +115,18 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        value = read_json(path, {"format": object})
+        text = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: prepare the data first (sctd prepare).") from error
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: bytes, path: str) -> Manifest:
+    """A manifest from its JSON, of which errors say that it lies at `path`; raises as `read_manifest` does."""
+    try:
+        value = parse_json(text)
+        if (place := differs(value, {"format": object})) is not None:
+            raise ValueError(f"{place or 'it'} is missing or of another kind")
         if value["format"] != FORMAT:
             raise UserError(
                 f"{path} has format {value['format']}, and this sctd reads format {FORMAT}: "
@@ -126,9 +137,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = _from_json(value)
         _check(manifest)
         return manifest
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist: prepare the data first (sctd prepare).") from error
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): delete the folder and run sctd prepare again.") from error
 
 

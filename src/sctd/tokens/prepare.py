@@ -12,6 +12,7 @@ from sctd import __version__
 from sctd.console import say
 from sctd.errors import UserError
 from sctd.text.options import DocumentsMode
+from sctd.tokens.parts import Part, parse_part
 
 if TYPE_CHECKING:
     from sctd.tokens.manifest import Manifest
@@ -31,17 +32,19 @@ def prepare(
     validation_share: float = 0.01,
     workers: int | None = None,
     seed: int = 1,
-) -> Manifest:
+    part: str | None = None,
+) -> Manifest | None:
     """Turn text into packed token shards for `sctd pretrain`, with a validation split held out.
 
     Everything is read twice: once to check it, to find duplicates and to sample it for the tokenizer, and once to
     tokenise it. Stopped at any moment, the same command continues. The result is the same, byte for byte, whatever
-    the stops and the number of workers.
+    the stops, the number of workers and the number of parts.
 
     Args:
-        input: files, folders (with all below), globs or `hf:NAME` (a Hugging Face data set; also hf:NAME:CONFIG
-            and hf:FOLDER). Formats: .txt .jsonl .csv .parquet, plain or .gz .xz .zst.
-        out: folder to write; it must be new, empty, or left by the same command.
+        input: files, folders (with all below), globs, each also as an address (s3://bucket/texts, gs://, hf://, ...),
+            or `hf:NAME` (a Hugging Face data set; also hf:NAME:CONFIG and hf:FOLDER). Formats: .txt .jsonl .csv
+            .parquet, plain or .gz .xz .zst.
+        out: folder to write, or address; it must be new, empty, or left by the same command.
         tokenizer: a Hugging Face tokenizer (a folder, one with only a vocab.txt too, or a name); null: train one.
         vocab_size: tokens of the tokenizer that is trained.
         seq_len: tokens in a row, [CLS] and [SEP] among them.
@@ -55,9 +58,11 @@ def prepare(
         validation_share: share of the documents held out, chosen by a hash of their text; at least one.
         workers: threads that tokenise; null: one for each core.
         seed: of the sample on which a tokenizer is trained.
+        part: `i/n`: tokenise only this one of n parts of the text, beside n - 1 other processes or machines; then
+            the same command without --part puts them together.
 
     Returns:
-        What manifest.json says.
+        What manifest.json says; None for a part.
 
     Raises:
         UserError: the input, a flag or the out folder will not do; one sentence says which, and what to do.
@@ -68,10 +73,13 @@ def prepare(
         raise UserError(f"--validation-share {validation_share} is out of range: give more than 0, at most 0.5.")
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers} is out of range: give 1 or more.")
+    mine = None if part is None else parse_part(part)
 
+    from sctd.remote import is_remote
     from sctd.text.options import ReadOptions
     from sctd.text.sources import KNOWN, find_sources, passed_over
     from sctd.tokens.manifest import FORMAT, Manifest, dtype_for
+    from sctd.tokens.remote_data import fetch_blocks, finished_at, publish, send_blocks, working_folder
     from sctd.tokens.shards import entropy
     from sctd.tokens.stages import encode, pack_splits, survey_and_tokenizer
     from sctd.tokens.train_tokenizer import check_vocab_size
@@ -94,8 +102,13 @@ def prepare(
         "validation_share": validation_share,
     }
     inputs = [{"path": source.path, "bytes": source.bytes} for source in sources]
-    workspace = Workspace(Path(out).expanduser())
-    finished = workspace.finished(settings, inputs)
+    finished = finished_at(out, settings, inputs) if is_remote(out) else None
+    if finished is None:
+        place = working_folder(out, settings, inputs) if is_remote(out) else Path(out).expanduser()
+        workspace = Workspace(place, mine)
+        finished = workspace.finished(settings, inputs)
+        if finished is not None and is_remote(out):
+            publish(workspace.out, out)
     if finished is not None:
         say(f"{out} is finished already, made with the same settings from the same input.")
         return finished
@@ -110,18 +123,21 @@ def prepare(
     with workspace.claimed(job):
         if continued:
             say(f"Continuing what was begun in {out}.")
-        survey = survey_and_tokenizer(
-            workspace,
-            sources,
-            options,
-            seq_len=seq_len,
-            tokenizer=tokenizer,
-            kind=kind,
-            vocab_size=vocab_size,
-            lowercase=lowercase,
-            seed=seed,
-        )
-        info = encode(
+        with workspace.first_reading(job):
+            survey = survey_and_tokenizer(
+                workspace,
+                sources,
+                options,
+                seq_len=seq_len,
+                tokenizer=tokenizer,
+                kind=kind,
+                vocab_size=vocab_size,
+                lowercase=lowercase,
+                seed=seed,
+            )
+        if is_remote(out) and mine is None:
+            fetch_blocks(out, workspace.partial)
+        info, blocks = encode(
             workspace,
             sources,
             options,
@@ -129,7 +145,11 @@ def prepare(
             validation_share=validation_share,
             workers=workers or _cores(),
         )
-        splits, unigram = pack_splits(workspace, info, survey, seq_len=seq_len)
+        if mine is not None:
+            there = send_blocks(workspace.partial, out) if is_remote(out) else {f.name for f in blocks if f.exists()}
+            _say_what_remains(mine, sum(f.name not in there for f in blocks), len(blocks), out)
+            return None
+        splits, unigram = pack_splits(workspace, info, survey, blocks, seq_len=seq_len)
         manifest = Manifest(
             format=FORMAT,
             sctd_version=__version__,
@@ -142,13 +162,27 @@ def prepare(
             provenance={"inputs": inputs, "settings": settings},
         )
         manifest.write(workspace.out)
-    workspace.clear()
+        workspace.clear()
+    if is_remote(out):
+        publish(workspace.out, out)
     seconds = time.monotonic() - started
-    _closing_sentences(manifest, workspace.out, None if continued else seconds)
+    _closing_sentences(manifest, out, None if continued else seconds)
     return manifest
 
 
-def _closing_sentences(manifest: Manifest, out: Path, seconds: float | None) -> None:
+def _say_what_remains(part: Part, missing: int, blocks: int, out: str) -> None:
+    mine = sum(map(part.makes, range(blocks)))
+    say(f"{str(part).capitalize()} is done: {mine:,} of the {blocks:,} blocks of the text.")
+    if missing:
+        say(
+            f"{missing:,} blocks are still missing in {out}: when the other parts have ended, run the same command "
+            "without --part to put them together (of parts made on other disks, copy OUT/.partial/block-*.npz first)."
+        )
+    else:
+        say("No block is missing: run the same command without --part to put them together.")
+
+
+def _closing_sentences(manifest: Manifest, out: str, seconds: float | None) -> None:
     """`seconds` is None where an earlier run did part of the work, and a rate would say nothing."""
     train, validation = manifest.splits["train"], manifest.splits["validation"]
     size = train.bytes + validation.bytes

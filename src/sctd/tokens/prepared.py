@@ -10,6 +10,7 @@ import numpy as np
 
 from sctd.errors import UserError, first_line
 from sctd.files import sha256_file
+from sctd.remote import is_remote
 from sctd.tokens.manifest import (
     MANIFEST,
     TOKENIZER,
@@ -20,6 +21,7 @@ from sctd.tokens.manifest import (
     folder_sha256,
     read_manifest,
 )
+from sctd.tokens.remote_data import local_copy
 
 AGAIN = "delete the folder and run sctd prepare again"
 
@@ -81,13 +83,15 @@ def load_prepared(path: str | Path, verify: bool = True) -> PreparedData:
     """Open what `sctd prepare` wrote.
 
     Args:
-        path: the data folder.
+        path: the data folder, or its address (s3://bucket/data), of which a checked copy is kept in the cache.
         verify: also compare every shard's SHA-256 with the manifest (about a second a gigabyte); presence,
             shape, type and the tokenizer are always checked.
 
     Raises:
         UserError: no data folder, an unfinished one, or one whose files are missing, damaged or exchanged.
     """
+    if is_remote(path):
+        path, verify = local_copy(str(path)), False
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"{path} is not a folder: give the folder that sctd prepare wrote.")

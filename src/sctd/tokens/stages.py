@@ -14,7 +14,7 @@ from sctd.console import progress_bar, say
 from sctd.errors import UserError
 from sctd.files import disk_errors, flush_to_disk, whole_folder, write_json
 from sctd.json_text import read_json
-from sctd.text.blocks import read_blocks
+from sctd.text.blocks import Block, read_blocks
 from sctd.text.options import ReadOptions
 from sctd.text.sources import Source
 from sctd.text.survey import Sample, Survey
@@ -89,12 +89,19 @@ def encode(
     *,
     validation_share: float,
     workers: int,
-) -> TokenizerInfo:
-    """Stage 2: every block of documents to `.partial/block-NNNNNN.npz`; finished ones are left as they are."""
+) -> tuple[TokenizerInfo, list[Path]]:
+    """Stage 2: every block of documents (of the workspace's part) to `.partial/block-NNNNNN.npz`.
+
+    Finished ones are left as they are; those that are damaged, or of other text or another tokenizer, are made anew.
+
+    Returns:
+        The tokenizer, and the files of all blocks of the text, of which another part's may not be there.
+    """
     folder = workspace.partial / TOKENIZER
     info = describe_tokenizer(folder)
     encoder = BlockEncoder(
         tokenizer=open_encoder(folder),
+        tokenizer_sha256=info.sha256,
         sep=info.special.sep,
         threshold=survey.validation_threshold(validation_share),
         folder=workspace.partial,
@@ -102,22 +109,34 @@ def encode(
     with progress_bar() as bar:
         task = bar.add_task("tokenising", total=survey.bytes, note="")
         started, encoded = time.monotonic(), 0
+        files: list[Path] = []
+        replaced = 0
+
+        def wanted(block: Block) -> bool:
+            nonlocal replaced
+            files.append(encoder.path(block.number))
+            if (workspace.part is not None and not workspace.part.makes(block.number)) or encoder.has(block):
+                return False
+            replaced += files[-1].exists()
+            return True
+
         blocks = read_blocks(sources, options, lambda n: None)
-        for size, fresh in encode_blocks(blocks, encoder, workers):
+        for size, fresh in encode_blocks(blocks, encoder, workers, wanted):
             encoded += size if fresh else 0
             bar.update(task, advance=size, note=_rate(encoded, started))
-    return info
+    if replaced:
+        say(f"{replaced:,} blocks were damaged, or of other text or another tokenizer, and were made anew.")
+    return info, files
 
 
 def pack_splits(
-    workspace: Workspace, info: TokenizerInfo, survey: Survey, *, seq_len: int
+    workspace: Workspace, info: TokenizerInfo, survey: Survey, files: list[Path], *, seq_len: int
 ) -> tuple[dict[str, SplitInfo], np.ndarray]:
-    """Stage 3: blocks to shards, `OUT/tokenizer` and `OUT/unigram.npy`; returns the splits and the (V,) counts.
+    """Stage 3: the blocks' files to shards, `OUT/tokenizer`, `OUT/unigram.npy`; returns the splits and (V,) counts.
 
     Raises:
         UserError: the training split does not fill one sequence, or the input changed under way.
     """
-    files = sorted(workspace.partial.glob("block-*.npz"))
     totals = {split: _totals(files, split, info) for split in SPLITS}
     if sum(documents for documents, _, _ in totals.values()) != survey.documents:
         workspace.clear()

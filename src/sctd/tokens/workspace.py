@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import IO, Any
 
 from sctd.errors import UserError
-from sctd.files import disk_errors, write_json
+from sctd.files import write_json
 from sctd.json_text import read_json
+from sctd.locks import BusyError, is_only_holder, locked
 from sctd.tokens.manifest import MANIFEST, Manifest, read_manifest
+from sctd.tokens.parts import Part
 
 PARTIAL = ".partial"
 _JOB = "job.json"
 
 
 class Workspace:
-    """`OUT/.partial`: job.json (settings and input), tokenizer/, survey.json, block-NNNNNN.npz."""
+    """`OUT/.partial`: job.json (settings and input), tokenizer/, survey.json, block-NNNNNN.npz, and locks.
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    Parts share the folder; who makes the whole has it alone.
+    """
+
+    def __init__(self, out: Path, part: Part | None = None) -> None:
+        self.out, self.part = out, part
         self.partial = out / PARTIAL
 
     @contextmanager
@@ -36,18 +41,49 @@ class Workspace:
         """
         self._refuse_what_is_not_ours(job)
         existed = self.out.is_dir()
-        with disk_errors(self.out):
-            self.partial.mkdir(parents=True, exist_ok=True)
-            lock = (self.partial / "lock").open("w")
-        with lock:
-            _lock(lock, self.out)
-            write_json(self.partial / _JOB, job)
+        with self._locks() as lock:
+            if (self.out / MANIFEST).exists():
+                raise UserError(f"Another sctd prepare has just finished {self.out}: nothing is left to do.")
             try:
                 yield
             except UserError:
-                if not any(self.partial.glob("block-*.npz")):
+                if not any(self.partial.glob("block-*.npz")) and is_only_holder(lock):
                     shutil.rmtree(self.partial if existed else self.out, ignore_errors=True)
                 raise
+
+    @contextmanager
+    def first_reading(self, job: dict[str, Any]) -> Iterator[None]:
+        """Hold what only one process does for all: job.json, survey and tokenizer."""
+        waiting = f"Another part reads the text of {self.out} for the first time; this one waits for it."
+        with locked(self.partial / "first-reading.lock", waiting=waiting):
+            self._refuse_what_is_not_ours(job)
+            write_json(self.partial / _JOB, job)
+            yield
+
+    @contextmanager
+    def _locks(self) -> Iterator[IO[str]]:
+        try:
+            with locked(self.partial / "lock", shared=self.part is not None) as lock:
+                if self.part is None:
+                    yield lock
+                    return
+                name = f"part-{self.part.number}-of-{self.part.of}.lock"
+                with locked(self.partial / name):
+                    yield lock
+        except BusyError:
+            at_work = ", ".join(self._parts_at_work())
+            raise UserError(
+                f"Another sctd prepare is at work in {self.out}{at_work and f' ({at_work})'}: wait for it, "
+                "or choose another --out."
+            ) from None
+
+    def _parts_at_work(self) -> Iterator[str]:
+        for file in sorted(self.partial.glob("part-*.lock")):
+            try:
+                with locked(file):
+                    pass
+            except BusyError:
+                yield file.stem.replace("-", " ")
 
     def finished(self, settings: dict[str, Any], inputs: list[dict[str, Any]]) -> Manifest | None:
         """The manifest, if the same settings and input made it; None if there is none.
@@ -58,12 +94,7 @@ class Workspace:
         if not (self.out / MANIFEST).exists():
             return None
         manifest = read_manifest(self.out)
-        difference = _difference(manifest.provenance, {"settings": settings, "inputs": inputs})
-        if difference:
-            raise UserError(
-                f"{self.out} already holds finished data made with {difference}: choose another --out, "
-                "or delete that folder."
-            )
+        refuse_another_job(manifest, settings, inputs, str(self.out))
         self.clear()
         return manifest
 
@@ -88,15 +119,24 @@ class Workspace:
             raise UserError(
                 f"{self.partial / _JOB} is damaged ({error}): delete the folder {self.out} and begin anew."
             ) from error
-        difference = _difference(begun, job)
-        if difference:
+        other = difference(begun, job)
+        if other:
             raise UserError(
-                f"{self.out} holds unfinished work with {difference}: run the command that began it, "
+                f"{self.out} holds unfinished work with {other}: run the command that began it, "
                 "choose another --out, or delete that folder."
             )
 
 
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+def refuse_another_job(manifest: Manifest, settings: dict[str, Any], inputs: list[dict[str, Any]], place: str) -> None:
+    """Raise UserError unless the finished data at `place` were made with these settings from this input."""
+    other = difference(manifest.provenance, {"settings": settings, "inputs": inputs})
+    if other:
+        raise UserError(
+            f"{place} already holds finished data made with {other}: choose another --out, or delete that folder."
+        )
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """In words, the first thing that is not the same; empty if all is."""
     now = json.loads(json.dumps(now))
     for key, value in now["settings"].items():
@@ -106,14 +146,3 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     if before.get("inputs") != now["inputs"]:
         return "other input files (or they were changed since)"
     return ""
-
-
-def _lock(file: IO[str], out: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not on Windows: two writers at once are then the user's own care
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise UserError(f"Another sctd prepare is at work in {out}: wait for it, or choose another --out.") from error

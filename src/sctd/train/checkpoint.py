@@ -66,7 +66,8 @@ def list_checkpoints(run: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
 
-FORM = {
+FILES = ("model.safetensors", "method.safetensors", "optimizer.safetensors")
+FORM: dict[str, Any] = {
     **dict.fromkeys(("global_step", "tokens", "skipped"), int),
     **{"seconds": NUMBER, "eval_loss": MAYBE_NUMBER, "config": dict, "data": str},
     "choices": {
@@ -74,7 +75,7 @@ FORM = {
         **{"precision": {"fp32", "bf16", "fp16"}, "attention": {*ATTENTION}},
     },
     "scaler": {"*": NUMBER},
-    "files": {"*": str},
+    "files": dict.fromkeys(FILES, str),
 }
 
 # the three files of tensors, by name
@@ -83,7 +84,7 @@ Tensors = dict[str, dict[str, Tensor]]
 
 @torch.no_grad()
 def gather(model: nn.Module, method: nn.Module | None, optimizers: list[torch.optim.Optimizer]) -> Tensors:
-    """Everything that a checkpoint holds, on the host and whole, however the model is spread; every process must ask.
+    """A copy of what a checkpoint holds, on the host and whole, however the model is spread; every process must ask.
 
     The optimizers' state stands under the parameter's name: 'exp_avg/layers.0.query.weight', ...
     """
@@ -99,7 +100,7 @@ def gather(model: nn.Module, method: nn.Module | None, optimizers: list[torch.op
         "optimizer": states,
     }
     return {
-        kind: {name: whole_tensor(tensor.detach()).cpu().contiguous() for name, tensor in each.items()}
+        kind: {name: whole_tensor(tensor.detach()).contiguous().to("cpu", copy=True) for name, tensor in each.items()}
         for kind, each in tensors.items()
     }
 
@@ -184,7 +185,8 @@ def read_state(folder: Path) -> TrainState:
             raise UserError(f"{folder} was written by another version of sctd; resume it with that version.")
         if differs(content, FORM) is not None:
             raise ValueError
-        files: dict[str, str] = content.pop("files")
+        files = {name: content["files"][name] for name in FILES}
+        del content["files"]
         state = TrainState(**content)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
@@ -192,7 +194,7 @@ def read_state(folder: Path) -> TrainState:
             "from the checkpoint before it."
         ) from error
     for name, checksum in files.items():
-        path = folder / Path(name).name
+        path = folder / name
         if not path.is_file() or sha256_file(path) != checksum:
             raise UserError(
                 f"{path} is {'damaged' if path.is_file() else 'missing'}: remove the folder {folder.name} and "

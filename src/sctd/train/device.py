@@ -13,6 +13,8 @@ from sctd.errors import UserError
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 MATMUL_WARM_UP, MATMUL_ROUNDS = 2, 9
+SMALL, LARGE = 64, 1024  # rows of the products that are timed
+HOPELESS = 0.2  # times as fast as float32
 BF16_PAYS_FROM = 1.5  # times as fast as float32: below it, casts and rounding cost more than the products save
 
 
@@ -45,16 +47,20 @@ def cpu_multiplies_bf16_fast() -> bool:
     No flag of the processor says it: AVX-512's bf16 multiply is 2 to 5 times as fast as float32's on one that has it,
     and slower on another (docs/design.md).
     """
-    single = torch.randn(1024, 512), torch.randn(512, 1024)
-    half = single[0].bfloat16(), single[1].bfloat16()
 
     def seconds(left: torch.Tensor, right: torch.Tensor) -> float:
         start = time.perf_counter()
         left @ right
         return time.perf_counter() - start
 
-    ratios = [seconds(*single) / seconds(*half) for _ in range(MATMUL_WARM_UP + MATMUL_ROUNDS)]
-    return statistics.median(ratios[MATMUL_WARM_UP:]) > BF16_PAYS_FROM
+    def ratio(size: int, rounds: int) -> float:
+        single = torch.randn(size, 512), torch.randn(512, size)
+        half = single[0].bfloat16(), single[1].bfloat16()
+        ratios = [seconds(*single) / seconds(*half) for _ in range(MATMUL_WARM_UP + rounds)]
+        return statistics.median(ratios[MATMUL_WARM_UP:])
+
+    # a processor without any such instruction is hundreds of times slower, which a small product says soon enough
+    return ratio(SMALL, 3) > HOPELESS and ratio(LARGE, MATMUL_ROUNDS) > BF16_PAYS_FROM
 
 
 def choose_precision(setting: str, device: torch.device) -> tuple[str, str]:

@@ -57,6 +57,20 @@ def evaluate(
 
 
 @torch.no_grad()
+def masks_kept(objective: Objective, batches: list[Batch], mask_id: int, device: torch.device) -> float:
+    """Share of the [MASK] inputs that pass all middle layers; 1 without dropping, or where there is none."""
+    if objective.keep_rule is None:
+        return 1.0
+    masks = kept = 0.0
+    for on_host in batches:
+        batch = on_host.to(device)
+        at_mask = batch.input_ids == mask_id
+        masks += float(at_mask.sum())
+        kept += min(float(at_mask.gather(1, rows).sum()) for rows in objective.select(batch))
+    return kept / masks if masks else 1.0
+
+
+@torch.no_grad()
 def measure_drift(
     objective: Objective, batches: list[Batch], precision: str, device: torch.device
 ) -> dict[str, list[float]]:

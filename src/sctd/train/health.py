@@ -1,8 +1,10 @@
-"""Training that cannot work says so early, in a sentence with the likely causes."""
+"""Training that cannot work, or has left its course, says so early, in a sentence with the likely causes."""
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections import deque
 
 from sctd.errors import UserError
 
@@ -11,6 +13,10 @@ PLATEAU_MARGIN = 0.05  # nats below the unigram level that count as having left 
 PLATEAU_AFTER_WARMUPS = 3
 PLATEAU_AFTER_SHARE = 0.25
 PLATEAU_AFTER_STEPS = 200  # sooner, no model has left it
+SPIKE_LINES = 10  # of the log, whose median is the course
+SPIKE_NATS = 0.5  # above the course, and
+SPIKE_SPREADS = 8.0  # times the usual distance from it
+SPIKE_STAYS = 5  # lines after which what was a spike is the new course
 
 
 def not_finite(step: int, loss: float, grad_norm: float, lr: float, precision: str, last: str) -> UserError:
@@ -32,22 +38,70 @@ def not_finite(step: int, loss: float, grad_norm: float, lr: float, precision: s
     )
 
 
-def plateau_warning(step: int, steps: int, warmup: int, loss_at_mask: float, unigram: float) -> str | None:
-    """A sentence where the model still knows no more than word frequencies long after warm-up, else null.
+class Health:
+    """Looks at a run's lines; each method gives a sentence where something is wrong, else null.
 
     Args:
-        step: steps done.
         steps: of the whole run.
         warmup: warm-up steps.
-        loss_at_mask: held-out loss at [MASK] inputs, nats.
-        unigram: what a unigram model reaches there, nats.
+        unigram: held-out loss in nats at [MASK] inputs that a unigram model reaches.
     """
-    long_after = step >= max(PLATEAU_AFTER_WARMUPS * warmup, PLATEAU_AFTER_SHARE * steps, PLATEAU_AFTER_STEPS)
-    if not long_after or loss_at_mask < unigram - PLATEAU_MARGIN:
-        return None
-    return (
-        f"Step {step}: held-out loss at [MASK] inputs is {loss_at_mask:.2f}, the level of word frequencies alone "
-        f"({unigram:.2f}). The model has not begun to read context. Likely causes: too short a warm-up "
-        "(schedule.warmup; under 50 steps small models often never leave this level), a learning rate that is too "
-        "high (optimizer.lr) or, in a short run, too low, or text in random order."
-    )
+
+    def __init__(self, steps: int, warmup: int, unigram: float) -> None:
+        self.steps = steps
+        self.warmup = warmup
+        self.unigram = unigram
+        self._course: deque[float] = deque(maxlen=SPIKE_LINES)
+        self._above: list[float] = []
+        self._said: set[str] = set()
+
+    def plateau(self, step: int, loss_at_mask: float) -> str | None:
+        """The model still knows no more than word frequencies long after warm-up; said once."""
+        long_after = step >= max(
+            PLATEAU_AFTER_WARMUPS * self.warmup, PLATEAU_AFTER_SHARE * self.steps, PLATEAU_AFTER_STEPS
+        )
+        if not long_after or loss_at_mask < self.unigram - PLATEAU_MARGIN or not self._first("plateau"):
+            return None
+        return (
+            f"Step {step}: held-out loss at [MASK] inputs is {loss_at_mask:.2f}, the level of word frequencies alone "
+            f"({self.unigram:.2f}). The model has not begun to read context. Likely causes: too short a warm-up "
+            "(schedule.warmup; under 50 steps small models often never leave this level), a learning rate that is too "
+            "high (optimizer.lr) or, in a short run, too low, or text in random order."
+        )
+
+    def spike(self, step: int, loss: float, lr: float) -> str | None:
+        """The training loss (mean since the last line) has left its course upwards; said once a spike."""
+        if not math.isfinite(loss):
+            return None
+        course = statistics.median(self._course) if len(self._course) == SPIKE_LINES else math.inf
+        usual = statistics.median(abs(each - course) for each in self._course) if self._course else 0.0
+        if not loss > course + max(SPIKE_NATS, SPIKE_SPREADS * usual):
+            self._above = []
+            self._course.append(loss)
+            return None
+        self._above.append(loss)
+        first = len(self._above) == 1
+        if len(self._above) == SPIKE_STAYS:
+            self._course.extend(self._above)
+            self._above = []
+        if not first:
+            return None
+        return (
+            f"Step {step}: the training loss rose to {loss:.2f} from {course:.2f}. Likely causes: a learning rate that "
+            f"is too high (optimizer.lr, {lr:g} at this step), no clipping (optimizer.grad_clip), or a stretch of "
+            "other text. If it does not come back, begin anew with a lower optimizer.lr."
+        )
+
+    def masks_dropped(self, step: int, kept: float, keep_ratio: float) -> str | None:
+        """Of the held-out [MASK] inputs the share `kept` passes the middle layers, and it is not all; said once."""
+        if kept >= 1 or not self._first("masks"):
+            return None
+        return (
+            f"Step {step}: {1 - kept:.0%} of the [MASK] inputs are dropped, though they are kept before all other "
+            f"words: dropping.keep_ratio {keep_ratio:g} has no room for them. Raise it above masking.mlm_probability."
+        )
+
+    def _first(self, kind: str) -> bool:
+        new = kind not in self._said
+        self._said.add(kind)
+        return new

@@ -90,7 +90,7 @@ class Stepper:
             for optimizer in self.optimizers:
                 optimizer.found_inf = bad  # type: ignore[attr-defined]  # fused optimizers read it on the device
             self._step(bad)
-        elif bool(norm.isfinite()) or (self.device.type == "cuda" and not self.scaler.is_enabled()):
+        elif bool(norm.isfinite()):
             self._step(None)
         else:
             self._forget()

@@ -22,14 +22,16 @@ from sctd.method.step_plan import StepKind, StepPlan
 from sctd.model.bert import Bert
 from sctd.tokens.prepared import PreparedData
 from sctd.train.budget import LONGEST, seconds_a_step, steps_in
-from sctd.train.checkpoint import TrainState, gather, list_checkpoints, load_checkpoint, save_checkpoint
+from sctd.train.checkpoint import TrainState, gather, list_checkpoints, load_checkpoint
 from sctd.train.device import check_compiler, choose_device, choose_precision
-from sctd.train.evaluate import evaluate, measure_drift
-from sctd.train.health import SKIPPED_IN_A_ROW, not_finite, plateau_warning
+from sctd.train.evaluate import evaluate, masks_kept, measure_drift
+from sctd.train.health import SKIPPED_IN_A_ROW, Health, not_finite
 from sctd.train.memory import keep_freed_memory
 from sctd.train.metrics import Averages, RunLog
 from sctd.train.optimizer import build_optimizers, peak_lr
 from sctd.train.processes import Processes
+from sctd.train.pulse import Pulse
+from sctd.train.saving import Saver
 from sctd.train.schedule import lr_factor, warmup_steps
 from sctd.train.setup import ORIGIN, build_objective, read_vocabulary
 from sctd.train.step import Stepper, StepResult
@@ -56,6 +58,8 @@ class Trainer:
             their names in metrics.jsonl.
         start: with init_from, the folder that it means; of a resumed run RUN/origin is read instead.
         processes: that train together; null: this one alone.
+        pulse: what the run tells others of itself; null: nothing.
+        sent: what else is done with a checkpoint that is whole; null: nothing.
     """
 
     def __init__(
@@ -67,10 +71,14 @@ class Trainer:
         signals: Callable[[Bert, torch.device, str], dict[str, float]] | None = None,
         start: Path | None = None,
         processes: Processes | None = None,
+        pulse: Pulse | None = None,
+        sent: Callable[[Path], None] | None = None,
     ) -> None:
         self.run = run
         self.signals = signals
         self.processes = processes or Processes()
+        self.pulse = pulse or Pulse(None, None)
+        self.sent = sent
         self.data = data
         self.config = config
         self.state = checkpoint[1] if checkpoint else TrainState()
@@ -134,13 +142,12 @@ class Trainer:
             self.every["probes"] = config.eval.probes_every or max(1, self.steps // 5)
         self.unigram_loss = data.manifest.unigram_entropy
         self._stop = StopRequest(insist=not self.processes.many)
-        self._warned = False
 
     def _stepper(self, objective: Objective, micro: int | None) -> Stepper:
         config = self.config
         return Stepper(
             objective,
-            lambda model: build_optimizers(model, config.optimizer, self.lr),
+            lambda model: build_optimizers(model, config.optimizer, self.lr, self.precision),
             self.precision,
             self.device,
             micro,
@@ -185,9 +192,10 @@ class Trainer:
         log = self._log()
         averages = Averages()
         last_eval: dict[str, float] = {}
-        warmup = warmup_steps(config.schedule, self.steps)
+        health = Health(self.steps, warmup_steps(config.schedule, self.steps), self.unigram_loss)
         self.objective.train()
-        with self._stop.heard(), progress_bar() as bar:
+        saving = Saver(self.run, config.checkpoint, self.processes, self.sent)
+        with self._stop.heard(), saving as saver, progress_bar() as bar:
             task = bar.add_task(config.method, total=self.steps, completed=state.global_step, note="")
             if state.global_step == 0:
                 last_eval = self.evaluate()
@@ -203,7 +211,7 @@ class Trainer:
                 due = {name: step % every == 0 or step == self.steps for name, every in self.every.items()}
                 due["checkpoint"] |= self.stepper.halved
                 if any(due.values()) or self.device.type == "cpu":
-                    self._check_finite(step, result, lr)  # reads the loss, so waits for the device
+                    self._check_finite(step, result, lr, saver)  # reads the loss, so waits for the device
                 state.seconds, since = state.seconds + time.perf_counter() - since, time.perf_counter()
                 line: dict[str, Any] = {}
                 if due["log"] or due["eval"]:
@@ -220,27 +228,35 @@ class Trainer:
                     line_seconds, line_tokens = state.seconds, state.tokens
                     bar.update(task, note=f"loss {line['loss']:.3f}  {speed:,.0f} tokens/s")
                 bar.update(task, completed=step)
+                self.pulse.beat(step, self.steps)
+                warnings = [health.spike(step, line["loss"], lr)] if due["log"] else []
                 if due["eval"]:
+                    self.pulse.beat(step, self.steps, "evaluating")
                     last_eval = self.evaluate()
                     state.eval_loss = last_eval["eval_loss"]
                     line |= last_eval | self.drift()
                     bar.console.print(_eval_sentence(step, last_eval), markup=False)
-                    self._warn_plateau(step, warmup, last_eval, line)
+                    warnings.append(health.plateau(step, last_eval["eval_loss_mask"]))
+                    warnings.append(health.masks_dropped(step, self._masks_kept(), config.dropping.keep_ratio))
                 if line:
-                    log.write(line)
-                stop = self.processes.any(self._stop.asked)  # asked now: evaluating takes long
+                    log.write(line | self._warn(step, warnings))
+                # asked now: evaluating takes long
+                stop = self.processes.any(self._stop.asked or saver.failed)
                 saved = due["checkpoint"] or stop
                 if saved:
-                    self.save()
+                    self.save(saver)
                 if due.get("probes") and not stop:  # after the checkpoint: nothing of the run hangs on them
+                    self.pulse.beat(step, self.steps, "probing")
                     self._ask_signals(step, log)
                     stop = self.processes.any(self._stop.asked)
                 if stop and step < self.steps:
                     if not saved:
-                        self.save()
+                        self.save(saver)
+                    saver.finish()
                     log.close()
                     raise Interrupted(f"Stopped at step {step:,} of {self.steps:,}; everything is saved.")
                 since = time.perf_counter()
+            saver.finish()
             if resumed_at == self.steps:
                 last_eval = self.evaluate()
         log.close()
@@ -293,8 +309,9 @@ class Trainer:
         )
         return {"drift": measured}
 
-    def save(self) -> Path:
-        """Write a checkpoint of the step that was finished last."""
+    def save(self, saver: Saver) -> None:
+        """Begin to write a checkpoint of the step that was finished last."""
+        self.pulse.beat(self.state.global_step, self.steps, "saving")
         self.state.config = asdict(self.config)
         self.state.choices = {
             "steps": self.steps,
@@ -308,8 +325,7 @@ class Trainer:
         self.state.scaler = self.stepper.scaler.state_dict()
         rule = self.objective.keep_rule
         self.processes.check_same("The importance table", [] if rule is None else [*rule.state_dict().values()])
-        tensors = gather(self.objective.model, rule, self.stepper.optimizers)
-        return self.processes.on_first(lambda: save_checkpoint(self.run, self.state, tensors, self.config.checkpoint))
+        saver.save(self.state, gather(self.objective.model, rule, self.stepper.optimizers))
 
     def _start_importance(self, loss: float) -> None:
         # A model that already reads starts with losses far below the published 10: an id not yet seen would
@@ -318,7 +334,7 @@ class Trainer:
         if self.config.init_from is not None and isinstance(rule, ImportanceRule):
             rule.importance.values.fill_(loss)
 
-    def _check_finite(self, step: int, result: StepResult, lr: float) -> None:
+    def _check_finite(self, step: int, result: StepResult, lr: float, saver: Saver) -> None:
         loss, norm = result["loss_total"], result["grad_norm"]
         assert loss is not None
         assert norm is not None
@@ -330,16 +346,21 @@ class Trainer:
             return  # with fp16, an infinite gradient only means that the loss scale is being lowered
         if 0 < in_a_row < SKIPPED_IN_A_ROW:
             return
+        saver.finish()
         saved = list_checkpoints(self.run)
         last = f"the last checkpoint is {saved[0].name}" if saved else "there is no checkpoint yet"
         raise not_finite(step, float(loss), float(norm), lr, self.precision, last)
 
-    def _warn_plateau(self, step: int, warmup: int, figures: dict[str, float], line: dict[str, Any]) -> None:
-        warning = plateau_warning(step, self.steps, warmup, figures["eval_loss_mask"], self.unigram_loss)
-        if warning and not self._warned:
-            self._warned = True
-            line["warning"] = warning
-            say(warning)
+    def _masks_kept(self) -> float:
+        return masks_kept(self.objective, self.drift_batches, self.vocabulary.mask_id, self.device)
+
+    def _warn(self, step: int, warnings: list[str | None]) -> dict[str, str]:
+        """Say what is wrong; the line's entry for it, if anything is."""
+        sentences = [sentence for sentence in warnings if sentence]
+        for sentence in sentences:
+            say(sentence)
+            self.pulse.tell("warning", sentence, step=step)
+        return {"warning": " ".join(sentences)} if sentences else {}
 
 
 def data_fingerprint(data: PreparedData) -> str:

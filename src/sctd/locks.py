@@ -1,0 +1,77 @@
+"""Locks on files that end with their process, also between machines that share a file system."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from sctd.console import say
+from sctd.errors import UserError
+from sctd.files import disk_errors
+
+
+class BusyError(Exception):
+    """Somebody else holds the lock."""
+
+
+@contextmanager
+def locked(path: Path, *, shared: bool = False, waiting: str = "") -> Iterator[IO[str]]:
+    """Hold the lock of the file `path`, which is made if absent; on Windows there is none, and nobody waits.
+
+    Args:
+        path: a file that is there for this alone, in a folder that is made if absent too.
+        shared: together with others that ask for it so.
+        waiting: a sentence for who must wait; empty: do not wait.
+
+    Raises:
+        BusyError: somebody else holds it, and `waiting` is empty.
+        UserError: the file system has no locks.
+    """
+    while True:
+        with disk_errors(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            opened = path.open("a+")
+        with opened as file:
+            _take(file, shared, waiting)
+            if _is_at(path, file):  # else it was deleted, and perhaps made anew, while we waited
+                yield file
+                return
+
+
+def is_only_holder(file: IO[str]) -> bool:
+    """Whether nobody shares the lock that `locked` gave; if so, nobody can from now on."""
+    try:
+        _take(file, shared=False, waiting="")
+    except BusyError:
+        return False
+    return True
+
+
+def _take(file: IO[str], shared: bool, waiting: str) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: two writers at once are then the user's own care
+        return
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if not waiting:
+                raise BusyError from error
+            say(waiting)
+            fcntl.flock(file, kind)
+    except OSError as error:
+        raise UserError(
+            f"The file system of {file.name} has no locks ({error.strerror}): choose a place on another one."
+        ) from error
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

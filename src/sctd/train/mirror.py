@@ -1,0 +1,118 @@
+"""A run at an address (s3://bucket/run): done in a folder of the cache, and all that counts is sent there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sctd.console import say
+from sctd.errors import UserError
+from sctd.locks import locked
+from sctd.remote import (
+    cache_folder,
+    check_writable,
+    delete_folder,
+    download,
+    read_bytes,
+    remote_files,
+    upload_folder,
+)
+from sctd.train.checkpoint import STATE, list_checkpoints, read_state
+
+CHECKPOINTS = "checkpoints"
+NOT_SENT = ("checkpoints", "wandb", "model")  # sent by their own calls, or trackers' own
+
+
+class Mirror:
+    """The address is the run, the folder its copy: what a process finds there counts.
+
+    A checkpoint's state.json is sent last, so that one without it is an unfinished one.
+
+    Args:
+        address: of the run.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        self.folder = cache_folder(address)
+
+    def fetch(self) -> Path:
+        """The folder, with the newest whole checkpoint and the record that the address has.
+
+        Raises:
+            UserError: it cannot be reached.
+        """
+        waiting = f"Another process reads {self.address}; this one waits for it."
+        with locked(self.folder.with_name(f"{self.folder.name}.lock"), waiting=waiting):
+            there = remote_files(self.address)
+            steps = {int(name.split("/")[1][5:]) for name in there if _is_state(name)}
+            for own in list_checkpoints(self.folder):
+                if int(own.name[5:]) not in steps or not self._same(own):  # another run's, or not sent whole
+                    _remove(own)
+            if not there:
+                _remove(self.folder)
+            for name in there:
+                if name.partition("/")[0] not in NOT_SENT:
+                    download(f"{self.address}/{name}", self.folder / name)
+            for step in sorted(steps, reverse=True):
+                if self._fetch_checkpoint(f"{CHECKPOINTS}/step-{step}", there):
+                    break
+        return self.folder
+
+    def check_writable(self) -> None:
+        """Raise UserError if nothing can be written there."""
+        check_writable(self.address)
+
+    def send_record(self) -> None:
+        """Everything but checkpoints and model."""
+        names = [
+            file.relative_to(self.folder).as_posix()
+            for file in self.folder.rglob("*")
+            if file.is_file()
+            and file.relative_to(self.folder).parts[0] not in NOT_SENT
+            and not file.name.startswith(".")
+        ]
+        upload_folder(self.folder, self.address, names, show=False)
+
+    def send_checkpoint(self, place: Path) -> None:
+        """A checkpoint, then the record; those that the folder no longer keeps are deleted there."""
+        upload_folder(place, f"{self.address}/{CHECKPOINTS}/{place.name}", last=STATE, show=False)
+        self.send_record()
+        kept = {folder.name for folder in list_checkpoints(self.folder)}
+        for name in {name.split("/")[1] for name in remote_files(self.address) if name.startswith(f"{CHECKPOINTS}/")}:
+            if name not in kept:
+                delete_folder(f"{self.address}/{CHECKPOINTS}/{name}")
+
+    def send_model(self) -> None:
+        """The Hugging Face folder, at the end."""
+        upload_folder(self.folder / "model", f"{self.address}/model", last="config.json", show=False)
+        say(f"Written to {self.address}/model.")
+
+    def _same(self, own: Path) -> bool:
+        return (own / STATE).read_bytes() == read_bytes(f"{self.address}/{CHECKPOINTS}/{own.name}/{STATE}")
+
+    def _fetch_checkpoint(self, name: str, there: dict[str, int]) -> bool:
+        """Whether the folder has this checkpoint now, whole."""
+        folder = self.folder / name
+        if not folder.exists():
+            for file in there:
+                if file.startswith(f"{name}/"):
+                    download(f"{self.address}/{file}", folder / Path(file).name)
+        try:
+            read_state(folder)
+        except UserError as error:
+            say(f"Passed over: {error}")
+            _remove(folder)
+            return False
+        return True
+
+
+def _is_state(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 3 and parts[0] == CHECKPOINTS and parts[1][5:].isdigit() and parts[2] == STATE
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    assert folder.name
+    shutil.rmtree(folder, ignore_errors=True)

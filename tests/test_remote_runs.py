@@ -1,0 +1,118 @@
+"""Runs at addresses: what a machine that has nothing of them finds there is enough to go on."""
+
+import signal
+
+import pytest
+
+import sctd.train.mirror as mirror
+from helpers import make_prepared
+from sctd.errors import UserError
+from sctd.pretrain import pretrain
+from sctd.remote import cache_folder, delete_folder, download, remote_files, upload_folder
+from sctd.train.checkpoint import list_checkpoints
+from sctd.train.metrics import read_metrics
+from sctd.train.pulse import read_heartbeat
+from sctd.train.trainer import Trainer
+from small_runs import config, weights
+from test_remote import s3, store
+
+__all__ = ["s3", "store"]  # fixtures
+
+SHORT = {"schedule__steps": 12, "checkpoint__every": 4, "eval__every": 6, "log__every": 1}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_prepared(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """Call it to be another machine, with a cache of its own."""
+
+    def be(name):
+        monkeypatch.setenv("SCTD_CACHE", str(tmp_path / name))
+
+    be("first")
+    return be
+
+
+def stop_at(monkeypatch, step):
+    plain = Trainer.save
+
+    def save(self, saver):
+        plain(self, saver)
+        if self.state.global_step == step:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "save", save)
+
+
+def test_a_run_that_was_stopped_goes_on_on_another_machine_to_the_same_bytes(
+    tmp_path, data, store, machine, monkeypatch
+):
+    pretrain(str(data), str(tmp_path / "whole"), config(**SHORT))
+    run = f"{store}/run"
+    with monkeypatch.context() as patched:
+        stop_at(patched, 8)
+        with pytest.raises(KeyboardInterrupt, match=f"--out {run} --resume"):
+            pretrain(str(data), run, config(**SHORT), resume="if-begun")
+    machine("second")
+    pretrain(str(data), run, config(**SHORT), resume="if-begun")
+    copy = cache_folder(run)
+    assert weights(copy) == weights(tmp_path / "whole")
+    assert [line["step"] for line in read_metrics(copy)] == [*range(13)]
+    names = set(remote_files(run))
+    assert {name.split("/")[1] for name in names if name.startswith("checkpoints/")} == {"step-12", "step-9"}
+    assert {"config.yaml", "metrics.jsonl", "heartbeat.json", "model/config.json", "model/model.safetensors"} <= names
+    download(f"{run}/heartbeat.json", tmp_path / "heartbeat.json")
+    assert read_heartbeat(tmp_path)["phase"] == "finished"
+    download(f"{run}/model/model.safetensors", tmp_path / "fetched")
+    assert (tmp_path / "fetched").read_bytes() == (tmp_path / "whole/model/model.safetensors").read_bytes()
+
+
+def test_of_a_damaged_or_unfinished_checkpoint_there_the_one_before_it_is_taken(tmp_path, data, machine, capfd):
+    run = f"file://{tmp_path}/run"
+    pretrain(str(data), run, config(**SHORT, checkpoint__keep=3))
+    (tmp_path / "run/checkpoints/step-12/state.json").unlink()
+    (tmp_path / "run/checkpoints/step-8/model.safetensors").write_bytes(b"")
+    machine("second")
+    pretrain(str(data), run, resume="auto")
+    said = capfd.readouterr().err
+    assert "step-8/model.safetensors is damaged" in said
+    assert "Going on from step-4" in said
+
+
+def test_a_run_that_is_there_is_refused_and_one_that_was_deleted_there_is_begun_anew(tmp_path, data):
+    run = f"file://{tmp_path}/run"
+    pretrain(str(data), run, config(**SHORT))
+    before = weights(cache_folder(run))
+    with pytest.raises(UserError, match="add --resume to go on with it"):
+        pretrain(str(data), run, config(**SHORT))
+    delete_folder(run)
+    pretrain(str(data), run, config(**SHORT, seed=2))
+    assert weights(cache_folder(run)) != before
+    assert "seed: 2" in (tmp_path / "run/config.yaml").read_text()
+
+
+def test_an_address_that_cannot_be_reached_or_written_ends_in_a_sentence_before_training(tmp_path, data):
+    with pytest.raises(UserError, match="of a kind that fsspec does not know"):
+        pretrain(str(data), "sss://bucket/run", config(**SHORT))
+    with pytest.raises(UserError, match="does not exist"):
+        pretrain(str(data), "file:///proc/run", config(**SHORT))
+
+
+def test_a_checkpoint_that_cannot_be_sent_ends_the_run_with_the_ones_before_it(tmp_path, data, monkeypatch):
+    sent = []
+
+    def fail(folder, address, *rest, **more):
+        sent.append(address)
+        if address.endswith("step-8"):
+            raise UserError(f"{address} cannot be reached.")
+        upload_folder(folder, address, *rest, **more)
+
+    monkeypatch.setattr(mirror, "upload_folder", fail)
+    run = f"file://{tmp_path}/run"
+    with pytest.raises(UserError, match="step-8 cannot be reached"):
+        pretrain(str(data), run, config(**SHORT))
+    assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["step-4"]
