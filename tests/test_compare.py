@@ -240,13 +240,13 @@ def test_a_score_that_is_asked_for_after_the_runs_is_not_tested(data, tmp_path, 
     assert results["comparisons"] == 1
 
 
-@pytest.mark.parametrize("name", ["plan.json", "metrics.jsonl", "baselines.json"])
+@pytest.mark.parametrize("name", ["plan.json", "metrics.jsonl", "baselines.json", "drift.json"])
 def test_a_damaged_file_is_named(data, tmp_path, whole, name):
     import shutil
 
     shutil.copytree(whole[0], tmp_path / "out")
     for path in (tmp_path / "out").rglob(name):
-        path.write_text("{}")
+        path.write_text('{"words": 1}')
     with pytest.raises(UserError, match=f"{name} is damaged"):
         compare(str(data), str(tmp_path / "out"), ARMS, config(**TOY), [1, 2], "steps")
 

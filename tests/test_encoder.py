@@ -21,6 +21,8 @@ CHANGES = {
     "heads that do not divide": {"num_attention_heads": 3},
     "an activation that there is not": {"hidden_act": "foo"},
     "another tokenizer": {"vocab_size": 100},
+    "a million layers": {"num_hidden_layers": 10**6},
+    "a million labels": {"num_labels": 10**6},
 }
 
 
@@ -40,6 +42,9 @@ CHANGES = {
         ("another tokenizer", "its tokenizer has ids up to 199 and the model embeds 100"),
         ("renamed weights", r"lacks \d+ of the encoder's weights"),
         ("no padding", "its tokenizer has no token for padding"),
+        ("a million layers", "says num_hidden_layers 1e\\+06, which no encoder has"),
+        ("a million labels", "says num_labels 1e\\+06, which no encoder has"),
+        ("a number of 5,000 digits", "cannot be read .Exceeds the limit"),
     ],
 )
 def test_a_folder_that_is_no_encoder_is_named(tmp_path: Path, change: str, sentence: str) -> None:
@@ -64,6 +69,8 @@ def test_a_folder_that_is_no_encoder_is_named(tmp_path: Path, change: str, sente
         )
     elif change == "no model type":
         (folder / "config.json").write_text("{}")
+    elif change == "a number of 5,000 digits":
+        (folder / "config.json").write_text('{"hidden_size": ' + 5000 * "9" + "}")
     elif change == "no layers":
         (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 0}))
     elif change in CHANGES:

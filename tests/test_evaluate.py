@@ -368,6 +368,7 @@ def test_an_encoder_that_names_its_sizes_otherwise_is_scored(data: str, tmp_path
         ("settings.json", "{"),
         ("runs/sst2/model-1.json", "{}"),
         ("runs/sst2/model-1.json", '{"of": 1, "seed": 1, "seconds": 1, "splits": {}}'),
+        ("runs/sst2/model-1.json", '{"of": "x", "seed": 1, "seconds": 1, "fine_tuning": {}, "cut": {}, "splits": {}}'),
     ],
 )
 def test_damaged_results_are_named(model: str, data: str, tmp_path: Path, name: str, text: str) -> None:

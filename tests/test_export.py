@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from sctd.config import DroppingConfig, LogConfig, ModelConfig, PretrainConfig, 
 from sctd.errors import UserError
 from sctd.files import sha256_file, write_json
 from sctd.hf import export as export_module
+from sctd.hf.card import model_card
 from sctd.hf.export import compare, export
 from sctd.hf.fill import fill
-from sctd.hf.origin import write_origin
+from sctd.hf.origin import read_origin, write_origin
 from sctd.train import checkpoint
 
 STEPS = 6
@@ -189,6 +191,29 @@ def test_the_card_shows_strangers_no_folders_and_lets_no_name_write_markdown(
     assert yaml.safe_load(card.partition("```yaml\n")[2].partition("```")[0])["init_from"] == "start"
     for shown in ("a.txt", "hf:set", "a# [Click](https://example.org)<b>.txt", "a/ä b.txt"):
         assert f"\n- `{shown}` (1 bytes)\n" in card
+
+
+def test_the_card_lets_nothing_of_a_run_write_markdown_or_code(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile = "a\n\n```\n# [Click](https://example.org) | <b>\n---\nlicense: mit\n"
+    newest_checkpoint_says(monkeypatch, own_run, eval={"probes_data": hostile})
+    state = checkpoint.newest_checkpoint(own_run)[1]
+    packages = {"torch": "1", "transformers": "1"}
+    environment = {"sctd": "1", "device": hostile, "cpu": "", "cores": 1, "packages": packages}
+    write_json(own_run / "environment.json", environment)
+    write_json(own_run / "baselines.json", {"unigram": hostile, "bigram": 1, "bigram_both_sides": 1})
+    origin = read_origin(own_run, state.data)
+    tokenizer = replace(origin.manifest.tokenizer, kind=hostile)
+    origin = replace(origin, manifest=replace(origin.manifest, tokenizer=tokenizer))
+    card = model_card(own_run, state, origin, f'[MASK]")\nimport os\n{hostile}')
+    lines = card.splitlines()
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert lines.count("---") == 2
+    assert [line for line in lines if line.startswith("# ")] == [lines[lines.index("---", 1) + 2]]
+    assert [line for line in lines if line.startswith("import")] == []
+    settings = card.partition("## Settings\n\n")[2]
+    assert settings.startswith("````yaml\n")
+    assert yaml.safe_load(settings[8:].rpartition("````")[0])["eval"]["probes_data"] == hostile
+    assert "guessing by frequency" not in card
 
 
 @pytest.mark.parametrize(("trained_with", "stated"), [(0.0, 0.1), (0.2, 0.2)])

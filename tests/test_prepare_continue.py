@@ -159,3 +159,39 @@ def test_a_full_disk_is_one_sentence_and_what_was_done_is_kept(
     assert 0 not in encoded_blocks
     run(corpus, tmp_path / "whole")
     assert files_of(out) == files_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["job.json", "survey.json", "block-000000.npz", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"],
+)
+def test_what_is_damaged_of_the_work_that_was_stopped_is_named(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    out = tmp_path / "out"
+    interrupt(corpus, out, monkeypatch)
+    path = out / ".partial" / name
+    path.write_bytes(path.read_bytes()[:-40] + b"\xff" * 40)
+    if not name.startswith("block"):  # which is made again unasked
+        with pytest.raises(UserError, match="is damaged"):
+            run(corpus, out)
+    if name.startswith(("survey", "block")):
+        path.unlink()
+        run(corpus, out)
+        run(corpus, tmp_path / "whole")
+        assert files_of(out) == files_of(tmp_path / "whole")
+
+
+def test_a_block_of_other_arrays_or_that_grows_when_it_is_read_is_named(tmp_path: Path) -> None:
+    import numpy as np
+
+    from sctd.tokens.encode import read_block
+
+    path = tmp_path / "block-000000.npz"
+    np.savez_compressed(path, train=np.zeros(9, dtype=np.uint32))
+    with pytest.raises(UserError, match=r"is damaged \(it is compressed"):
+        read_block(path, "train", 100)
+    for array in (np.zeros(9), np.zeros((3, 3), dtype=np.uint32), np.full(3, 100, dtype=np.uint32)):
+        np.savez(path, train=array)
+        with pytest.raises(UserError, match=r"block-000000\.npz is damaged"):
+            read_block(path, "train", 100)

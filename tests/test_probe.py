@@ -270,6 +270,16 @@ def test_two_processes_add_to_one_file(encoder: Encoder, tmp_path: Path) -> None
     assert set(Kept(path, encoder, {}).parts) == {"x", "y", "z"}
 
 
+def test_parts_of_another_form_are_named(encoder: Encoder, tmp_path: Path) -> None:
+    from sctd.scores.kept import Kept
+    from sctd.scores.probe import PART
+
+    path = tmp_path / "probe.json"
+    Kept(path, encoder, {}).add("a", "1", {"majority": "0.5"})
+    with pytest.raises(UserError, match=r"probe\.json is damaged \(parts\.a"):
+        Kept(path, encoder, {}, PART)
+
+
 def test_vectors_that_are_no_numbers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from safetensors.torch import load_file, save_file
 

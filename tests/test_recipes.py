@@ -78,6 +78,7 @@ BAD_RECIPES = {
     "seed:": 'recipe.yaml: seed: expected int, got ""',
     "seed: null": 'recipe.yaml: seed: expected int, got "None"',
     "compile: maybe": 'recipe.yaml: compile: expected bool, got "maybe"',
+    "optimizer.lr: 1" + 309 * "0": f'recipe.yaml: optimizer.lr: expected float or null, got "1{76 * "0"}..."',
     "optimizer.lr: .inf": 'recipe.yaml: optimizer.lr: expected float or null, got ".inf"',
     "optimizer.betas: [0.9]": "recipe.yaml: optimizer.betas: expected tuple[float, float], got \"['0.9']\"",
     "optimizer.betas: 0.9": 'recipe.yaml: optimizer.betas: expected tuple[float, float], got "0.9"',

@@ -14,6 +14,7 @@ from kills import matrix
 from sctd.errors import UserError
 from sctd.pretrain import pretrain
 from sctd.recipe import build_config
+from sctd.train import checkpoint
 from sctd.train.checkpoint import list_checkpoints, newest_checkpoint
 from sctd.train.metrics import read_metrics
 from sctd.train.trainer import Trainer
@@ -218,6 +219,50 @@ def test_a_changed_state_is_recognised_as_damaged(tmp_path, data):
     state.write_text(state.read_text().replace('"global_step": 2', '"global_step": 1'))
     with pytest.raises(UserError, match="no whole checkpoint"):
         newest_checkpoint(run)
+
+
+def sealed(folder, **changes):
+    """A checkpoint's state.json with other content and the checksum of that."""
+    content = json.loads((folder / "state.json").read_text())
+    content.pop("checksum")
+    content |= changes
+    (folder / "state.json").write_text(json.dumps(content | {"checksum": checkpoint._checksum(content)}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"global_step": "2"},
+        {"seconds": None},
+        {"files": ["model.safetensors"]},
+        {"choices": {}},
+        {"skipped": {}},
+        {"scaler": []},
+    ],
+    ids=str,
+)
+def test_a_state_of_another_form_is_recognised_as_damaged_whatever_its_checksum_says(tmp_path, data, changes):
+    run = tmp_path / "run"
+    pretrain(str(data), str(run), config(schedule__steps=2, checkpoint__keep_best=True))
+    sealed(list_checkpoints(run)[0], **changes)
+    with pytest.raises(UserError, match=r"no whole checkpoint.*state\.json is damaged"):
+        newest_checkpoint(run)
+
+
+def test_settings_and_tensors_that_do_not_belong_together_are_named(tmp_path, data):
+    run = tmp_path / "run"
+    pretrain(str(data), str(run), config(schedule__steps=2))
+    folder, state, _ = newest_checkpoint(run)
+    larger = state.config | {"model": state.config["model"] | {"num_layers": 6}}
+    sealed(folder, config=larger)
+    with pytest.raises(UserError, match="holds tensors of another model than its settings mean"):
+        pretrain(str(data), str(run), resume="auto")
+    sealed(folder, config=state.config | {"optimizer": {"betas": [0.9, -1]}})
+    with pytest.raises(UserError, match=r"optimizer\.betas"):
+        pretrain(str(data), str(run), resume="auto")
+    sealed(folder, config=state.config | {"optimizer": {"lr": 10**400}})
+    with pytest.raises(UserError, match=r"optimizer\.lr: expected float"):
+        pretrain(str(data), str(run), resume="auto")
 
 
 def test_runs_that_are_killed_while_a_checkpoint_is_written_and_at_random_end_with_the_same_bytes():

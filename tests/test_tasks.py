@@ -310,3 +310,35 @@ def test_copies_that_are_known_are_marked(name: str) -> None:
 def test_a_subset_is_marked() -> None:
     assert notes(TASKS["qnli"], "train", 7364, "") == ["7,364 of 104,743 rows"]
     assert notes(TASKS["cola"], "train", 8551, "") == []
+
+
+# ---- what is larger or deeper than any official file
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 9000, '"\\ud800"'], ids=["digits", "depth", "half a character"])
+def test_json_that_no_reader_can_hold_is_named_with_its_place(tmp_path: Path, value: str) -> None:
+    data = put(tmp_path, "cb/dev.jsonl", f'{{"premise": {value}}}\n')
+    with pytest.raises(UserError, match=r"dev\.jsonl, line 1, is not JSON"):
+        load_split(TASKS["cb"], data, "dev")
+    data = put(tmp_path, "squad_v1/dev.json", f'{{"data": {value}}}')
+    with pytest.raises(UserError, match=r"dev\.json is not JSON in UTF-8"):
+        load_split(TASKS["squad_v1"], data, "dev")
+
+
+def test_a_file_that_unpacks_to_more_than_is_read_whole_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sctd.scores.tasks.rows.LARGEST", 2**20)
+    data = put(tmp_path, "squad_v1/dev.json.gz", gzip.compress(b'{"data": [' + b" " * 2**21))
+    with pytest.raises(UserError, match="is larger than 1 MiB of JSON"):
+        load_split(TASKS["squad_v1"], data, "dev")
+
+
+@pytest.mark.parametrize("number", ["1e999", "1" + "0" * 400])
+def test_a_number_that_is_none_of_a_score_or_a_place_is_named(tmp_path: Path, number: str) -> None:
+    row = f'{{"word": "a", "sentence1": "a", "sentence2": "a", "start1": {number}, "end1": 1, "label": true}}\n'
+    with pytest.raises(UserError, match="start1"):
+        load_split(TASKS["wic"], put(tmp_path, "wic/dev.jsonl", row), "dev")
+    data = put(tmp_path, "stsb/dev.tsv", f"sentence1\tsentence2\tscore\na\tb\t{number}\n")
+    with pytest.raises(UserError, match="score"):
+        load_split(TASKS["stsb"], data, "dev")

@@ -96,3 +96,17 @@ def test_without_the_package_a_sentence_says_what_to_install(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=r"pip install 'sctd\[datasets\]'"):
         list(hub.documents("hf:name", ReadOptions()))
+
+
+def test_a_damaged_folder_is_refused_before_arrow_reads_what_it_points_to(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"text": ["one", "two", "three"]}).save_to_disk(tmp_path / "set")
+    [arrow] = (tmp_path / "set").glob("*.arrow")
+    whole = arrow.read_bytes()
+    at = whole.rindex(b"onetwothree") - 64  # the offsets of the texts
+    arrow.write_bytes(whole[:at] + b"\x7f" * 12 + whole[at + 12 :])
+    with pytest.raises(UserError, match="cannot be read"):
+        list(hub.documents(f"hf:{tmp_path / 'set'}", ReadOptions()))
+    arrow.write_bytes(whole)
+    (tmp_path / "set" / "state.json").write_text('{"_data_files": 3}')
+    with pytest.raises(UserError, match="cannot be read"):
+        list(hub.documents(f"hf:{tmp_path / 'set'}", ReadOptions()))

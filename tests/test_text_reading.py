@@ -264,3 +264,41 @@ def test_files_of_other_kinds_are_counted(tmp_path):
         (tmp_path / name).write_text("x", encoding="utf-8")
     for places, others in (([str(tmp_path)], 2), ([str(tmp_path / "*")], 2), ([str(tmp_path / "*.txt")], 0)):
         assert passed_over(places, find_sources(places)) == others
+
+
+# files that ask for more memory than they have bytes
+
+
+def zeros(window: int, blocks: int) -> bytes:
+    """A zstd frame of so many blocks of 128 KiB of zeros, four bytes each."""
+    head = 2**17 << 3 | 1 << 1
+    block, last = (number.to_bytes(3, "little") + b"\0" for number in (head, head | 1))
+    return b"\x28\xb5\x2f\xfd\0" + bytes([window]) + block * (blocks - 1) + last
+
+
+def test_a_zstd_file_of_64_kib_that_unpacks_to_2_gib_is_never_held_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.zst"
+    path.write_bytes(zeros(0x38, 2**14))
+    tracemalloc.start()
+    assert "line 1, is longer than 16 MiB" in refused(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * 2**20
+
+
+def test_a_header_that_asks_for_gigabytes_is_refused(tmp_path: Path) -> None:
+    from fuzz_damage import large_dictionary
+
+    (tmp_path / "a.txt.xz").write_bytes(large_dictionary(b"text\n", 40))
+    assert "Memory usage limit exceeded" in refused(tmp_path / "a.txt.xz")
+    (tmp_path / "a.txt.zst").write_bytes(zeros(0xF8, 1))
+    assert "a.txt.zst is damaged" in refused(tmp_path / "a.txt.zst")
+
+
+@pytest.mark.parametrize("packing", [".gz", ".xz", ".zst"])
+def test_zeros_after_a_compressed_stream_are_padding_and_other_bytes_are_damage(tmp_path: Path, packing: str) -> None:
+    path = tmp_path / f"a.txt{packing}"
+    path.write_bytes(PACKERS[packing](b"one\n") + b"\0" * 512)
+    assert read(path) == ["one"]
+    path.write_bytes(PACKERS[packing](b"one\n") + b"something else")
+    assert f"a.txt{packing} is damaged" in refused(path)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from helpers import make_prepared
 from sctd.errors import UserError
+from sctd.files import sha256_file
 from sctd.tokens.prepared import TokenSplit, load_prepared
 
 
@@ -95,7 +97,7 @@ def test_an_unfinished_folder_says_how_to_continue(tmp_path: Path) -> None:
     [
         ("{", "is damaged"),
         ("[]", "is damaged"),
-        ('{"format": 1}', "key 'tokenizer' is missing"),
+        ('{"format": 1}', "sctd_version is missing"),
         ('{"format": 2}', "has format 2, and this sctd reads format 1"),
     ],
 )
@@ -159,3 +161,51 @@ def test_a_tokenizer_without_an_unknown_token_is_fine(folder: Path) -> None:
     special = load_prepared(folder).manifest.special
     assert special.unk is None
     assert special.all() == [0, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "said"),
+    [
+        (["seq_len"], float("inf"), "seq_len is missing or of another kind"),
+        (["splits", "train", "tokens"], "9" * 3, r"splits\.train\.tokens"),
+        (["splits", "train", "shards", 0, "file"], "../other.npy", "a file outside the folder"),
+        (["splits", "train", "shards", 0, "file"], "/dev/zero", "a file outside the folder"),
+        (["splits", "validation", "sequences"], 10**9, "is not what its shards have"),
+        (["tokenizer", "special", "mask"], 10**6, "an id that the tokenizer does not have"),
+        (["tokenizer", "vocab_size"], 2**40, "out of range"),
+        (["provenance"], {"inputs": [1]}, r"provenance\.inputs\.0"),
+    ],
+)
+def test_a_manifest_of_another_form_is_named(folder: Path, keys: list[Any], value: object, said: str) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    inside = manifest
+    for key in keys[:-1]:
+        inside = inside[key]
+    inside[keys[-1]] = value
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=rf"manifest\.json is damaged \(.*{said}"):
+        load_prepared(folder)
+
+
+@pytest.mark.parametrize("header", ["{'descr': '<u2', 'fortran_order': False, 'shape': (3", "(" * 900, "{'descr': 3}"])
+def test_a_shard_whose_header_is_no_header_is_named(folder: Path, header: str) -> None:
+    text = header.encode() + b"\n"
+    (folder / "train-00000.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(UserError, match=r"train-00000\.npy is damaged"):
+        load_prepared(folder, verify=False)
+
+
+def test_ids_that_the_tokenizer_does_not_have_and_counts_below_0_are_named(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    shard = manifest["splits"]["train"]["shards"][0]
+    rows = np.load(folder / shard["file"])
+    rows[0, 0] = manifest["tokenizer"]["vocab_size"]
+    np.save(folder / shard["file"], rows)
+    manifest["splits"]["train"]["shards"][0]["sha256"] = sha256_file(folder / shard["file"])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="it holds ids that the tokenizer does not have"):
+        load_prepared(folder)
+    counts = np.load(folder / "unigram.npy")
+    np.save(folder / "unigram.npy", -counts)
+    with pytest.raises(UserError, match=r"unigram\.npy is damaged \(it holds counts below 0"):
+        load_prepared(folder, verify=False)

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,6 +194,36 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         copy_tokenizer(str(tmp_path / "vocab.txt"), tmp_path / "out", 64)
     with pytest.raises(UserError, match=r"nowhere is no tokenizer .*there is no such folder"):
         copy_tokenizer(str(tmp_path / "nowhere"), tmp_path / "out", 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tokenizer, settings: tokenizer["model"]["vocab"].update(baba=2**31), "an id of 2,147,483,648"),
+        (lambda tokenizer, settings: settings.update(model_max_length=[512]), "is no tokenizer"),
+        (lambda tokenizer, settings: settings.update(extra="\ud800"), "cannot be written"),
+    ],
+)
+def test_a_tokenizer_that_would_fail_later_is_refused_now(tmp_path: Path, change: Any, said: str) -> None:
+    place = tmp_path / "t"
+    write_tokenizer(place, 100)
+    files = [place / "tokenizer.json", place / "tokenizer_config.json"]
+    read = [json.loads(file.read_text()) for file in files]
+    change(*read)
+    for file, content in zip(files, read, strict=True):
+        file.write_text(json.dumps(content))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=said):
+        copy_tokenizer(str(place), tmp_path / "out", 64)
+
+
+def test_a_vocabulary_without_a_token_for_what_it_does_not_know_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    names = [name for name in vocabulary(100) if name != "[UNK]"]
+    (tmp_path / "t" / "vocab.txt").write_text("\n".join(names) + "\n")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=r"is no tokenizer that transformers can load .*\[UNK\]"):
+        copy_tokenizer(str(tmp_path / "t"), tmp_path / "out", 64)
 
 
 # text to ids

@@ -85,3 +85,18 @@ def test_a_folder_without_runs_is_refused(tmp_path):
         find([str(tmp_path / "none")])
     with pytest.raises(UserError, match="--every is 0"):
         watch([str(tmp_path)], every=0)
+
+
+def test_lines_of_another_form_are_left_out(place, tmp_path):
+    run = copy(place, tmp_path, 3)
+    whole = look(run)
+    with (run / "metrics.jsonl").open("ab") as file:
+        for line in (
+            b"\xff\xfe",
+            b"[" * 9000,
+            b'{"step": 1e999}',
+            b'{"step": 99, "loss": {"a": 1}}',
+            b'{"step": true}',
+        ):
+            file.write(line + b"\n")
+    assert look(run, now=0.0).step == whole.step

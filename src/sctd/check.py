@@ -5,6 +5,12 @@ from __future__ import annotations
 from sctd.config import PretrainConfig, resolve_middle, resolve_shape
 from sctd.errors import UserError
 
+# a larger model is a slip of the hand, or a checkpoint's damaged settings
+LARGEST = {
+    **{"num_layers": 1000, "num_heads": 2**10, "hidden_size": 2**16, "intermediate_size": 2**18},
+    "max_position_embeddings": 2**20,
+}
+
 
 def _between(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
     below = value <= low if open_low else value < low
@@ -24,6 +30,10 @@ def check(config: PretrainConfig) -> None:
                     f"model.{name} is set, but with init_from the model's shape is that of {config.init_from}: "
                     "leave it out."
                 )
+    for name, most in LARGEST.items():
+        size = getattr(config.model, name)
+        if size is not None and not 1 <= size <= most:
+            raise UserError(f"model.{name} is {size}; it must be in [1, {most:,}].")
     _between("dropping.keep_ratio", config.dropping.keep_ratio, 0, 1, open_low=True)
     _between("dropping.beta", config.dropping.beta, 0, 1)
     if config.init_from is None and config.method != "dense":

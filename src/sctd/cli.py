@@ -15,10 +15,11 @@ from types import NoneType, SimpleNamespace
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from sctd import __version__
-from sctd.errors import UserError
+from sctd.errors import UserError, printable
 from sctd.recipe import SETTINGS, SettingsParser, build_config, did_you_mean, load_recipe
 
 ECHO = 2.0  # seconds
+LONGEST = 2000  # characters of an error
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,12 @@ def run(words: Sequence[str]) -> None:
         raise UserError(f'there is no {kind} "{name}"; {did_you_mean(name, known, "see `sctd --help`")}')
 
 
+def _one_line(error: UserError) -> str:
+    """Its sentence, without what would steer a terminal; of one that quotes a whole file, both ends."""
+    text = printable(" ".join(str(error).splitlines()))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+
+
 def _rank() -> int:
     """The number of this process among those that torchrun started; 0 where there is but one."""
     rank = os.environ.get("RANK", "0")
@@ -221,7 +228,7 @@ def main(words: Sequence[str] | None = None) -> int:
         rank = _rank()
         if rank:  # what process 0 finds too, it says; by then torchrun has ended this one
             time.sleep(ECHO)
-        print(f"error{(rank and f' in process {rank}') or ''}:", " ".join(str(error).splitlines()), file=sys.stderr)
+        print(f"error{(rank and f' in process {rank}') or ''}:", _one_line(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         if not _rank():

@@ -6,10 +6,13 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
+from sctd.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
     from rich.table import Table
+    from rich.text import Text
 
 
 @cache
@@ -23,8 +26,15 @@ def console() -> Console:
 
 
 def say(text: str) -> None:
-    """Print one line, as it is (what comes from data is never taken for markup)."""
-    console().print(text, markup=False)
+    """Print one line, as it is (what comes from data is never taken for markup, nor does it steer the terminal)."""
+    console().print(printable(text), markup=False, emoji=False)
+
+
+def as_text(text: str) -> Text:
+    """A table's cell or title, as it is, likewise."""
+    from rich.text import Text
+
+    return Text(printable(text))
 
 
 def show(table: Table) -> None:

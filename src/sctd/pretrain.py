@@ -196,11 +196,11 @@ def _describe(run: Path, config: PretrainConfig, trainer: Any) -> None:
 
 def _baselines(run: Path, prepared: Any, trainer: Any) -> float:
     """baselines.json, made once; the loss that counts as the unigram level at [MASK] inputs, in nats."""
-    import json
     from dataclasses import asdict
 
     from sctd.console import say
     from sctd.files import write_json
+    from sctd.json_text import NUMBER, read_json
     from sctd.train.ngram import ngram_baselines
 
     path = run / "baselines.json"
@@ -211,4 +211,7 @@ def _baselines(run: Path, prepared: Any, trainer: Any) -> float:
         found = ngram_baselines(prepared, trainer.eval_pairs, mask_id=trainer.vocabulary.mask_id)
         write_json(path, asdict(found))
         say(f"At [MASK] inputs a unigram model reaches {found.unigram:.3f} nats, a bigram model {found.bigram:.3f}.")
-    return float(json.loads(path.read_text(encoding="utf-8"))["unigram"])
+    try:
+        return float(read_json(path, {"unigram": NUMBER})["unigram"])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): remove it, and the same command makes it again.") from error

@@ -115,7 +115,11 @@ def check_settings(mapping: Mapping[Any, Any]) -> dict[str, Any]:
         if key in given:
             raise UserError(f'the key "{key}" stands twice; keep one of them')
         given[key] = value
-    typed = _settings_parser().parse_object(given, defaults=False)
+    try:
+        typed = _settings_parser().parse_object(given, defaults=False)
+    except OverflowError:  # an int that no float can be: of all that is given, the one with the most digits
+        key = max(given, key=lambda each: len(str(given[each])))
+        raise _settings_parser().wrong_value(key, given[key]) from None
     for key in given:
         value = typed[key]
         lacking = value is None and type(None) not in get_args(SETTINGS[key])  # jsonargparse lets null pass

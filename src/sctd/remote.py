@@ -87,8 +87,8 @@ def remote_files(address: str) -> dict[str, int]:
         if info.get("type") == "file"
     }
     for name in files:
-        if ".." in re.split(r"[/\\]", name):
-            raise UserError(f"{address} holds a file whose name leads out of it ({name}): delete it there.")
+        if ".." in re.split(r"[/\\]", name) or Path(name).is_absolute():  # an object's name may be anything
+            raise UserError(f"{address} has an object {name!r}, whose name leads out of its folder: remove it there.")
     return files
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sctd.errors import UserError
+from sctd.json_text import read_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -142,15 +142,15 @@ def _steps(run: Path) -> int | None:
     """The number of steps that a checkpoint says."""
     for state in sorted(run.glob("checkpoints/step-*/state.json"), reverse=True):
         try:
-            return int(json.loads(state.read_text(encoding="utf-8"))["choices"]["steps"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return int(read_json(state, {"choices": {"steps": int}})["choices"]["steps"])
+        except (OSError, ValueError):
             continue
     return None
 
 
 def _pace(lines: list[dict[str, Any]]) -> tuple[float | None, float]:
     """(steps a second of training, seconds from line to line) over the last lines."""
-    timed = [line for line in lines if "seconds" in line][-STEADY - 1 :]
+    timed = [line for line in lines if line.get("seconds") is not None][-STEADY - 1 :]
     if len(timed) < 2:
         return None, 0.0
     seconds = timed[-1]["seconds"] - timed[0]["seconds"]
@@ -165,7 +165,8 @@ def _newest(lines: list[dict[str, Any]], name: str) -> Any:
 def table(looks: list[Look]) -> Table:
     """A row a run."""
     from rich.table import Table
-    from rich.text import Text
+
+    from sctd.console import as_text
 
     names = ("run", "method", "step", "loss", "held-out", "with dropping", "tokens/s", "time left", "state")
     page = Table()
@@ -176,10 +177,10 @@ def table(looks: list[Look]) -> Table:
         losses = ("" if loss is None else f"{loss:.3f}" for loss in (each.loss, each.eval_loss, each.eval_loss_dropped))
         rate = "" if each.tokens_per_second is None else f"{each.tokens_per_second:,.0f}"
         cells = (each.name, each.method, f"{each.step:,}{total}", *losses, rate, _clock(each.seconds_left), each.state)
-        page.add_row(*map(Text, cells))
+        page.add_row(*map(as_text, cells))
     warnings = [f"{each.name}: {each.warning}" for each in looks if each.warning]
     if warnings:
-        page.caption = Text("\n".join(warnings))
+        page.caption = as_text("\n".join(warnings))
     return page
 
 

@@ -65,7 +65,7 @@ def huggingface(job: Job, config: PretrainConfig, commands: Commands, peer: Peer
     )
     model.set_attn_implementation(peer.attention)
     collator = DataCollatorForLanguageModeling(
-        AutoTokenizer.from_pretrained(data.tokenizer_dir, local_files_only=True),
+        AutoTokenizer.from_pretrained(data.tokenizer_dir, local_files_only=True, trust_remote_code=False),
         mlm_probability=config.masking.mlm_probability,
     )
     arguments = TrainingArguments(

@@ -86,19 +86,18 @@ def _range(values: dict[str, float], factor: float, digits: int) -> str:
 def print_report(results: dict[str, Any]) -> None:
     """To standard output."""
     from rich.table import Table
-    from rich.text import Text
 
-    from sctd.console import show
+    from sctd.console import as_text, show
 
     for title, (names, lines) in (
         (headline(results), rows(results)),
         ("Where a step's time goes", part_rows(results)),
     ):
-        table = Table(title=Text(title), title_justify="left")
+        table = Table(title=as_text(title), title_justify="left")
         for number, name in enumerate(names):
             table.add_column(name.replace(" as ", "\nas ", 1), justify="right" if number else "left", no_wrap=True)
         for line in lines:
-            table.add_row(*map(Text, line))
+            table.add_row(*map(as_text, line))
         if lines:
             show(table)
 

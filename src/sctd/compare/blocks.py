@@ -7,6 +7,8 @@ import html
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from sctd.markdown import escaped, fenced
+
 STYLE = """
 :root { color-scheme: light dark; --line: #8885; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
@@ -76,32 +78,24 @@ Block = Heading | Paragraph | Code | Table | Figure
 
 def to_markdown(title: str, blocks: Iterable[Block]) -> str:
     """The page as Markdown; figures are links to files beside it."""
-    page = [f"# {_plain(title)}", ""]
+    page = [f"# {escaped(title)}", ""]
     for block in blocks:
         match block:
             case Heading(text):
-                page += [f"## {_plain(text)}", ""]
+                page += [f"## {escaped(text)}", ""]
             case Paragraph(text):
-                page += [_plain(text), ""]
+                page += [escaped(text), ""]
             case Code(text):
-                fence = "```" if "```" not in text else "````````"
-                page += [f"{fence}text", text, fence, ""]
+                page += [fenced(text), ""]
             case Table(head, rows, _):
                 page += [_row(head), "|---" + "|---:" * (len(head) - 1) + "|", *map(_row, rows), ""]
             case Figure(name, _, words):
-                page += [f"![{_plain(words)}]({name}.svg)", ""]
+                page += [f"![{escaped(words)}]({name}.svg)", ""]
     return "\n".join(page)
 
 
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    for special in "\\`*_<>[]|#":
-        text = text.replace(special, "\\" + special)
-    return " ".join(text.split())
-
-
 def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(map(_plain, cells)) + " |"
+    return "| " + " | ".join(map(escaped, cells)) + " |"
 
 
 def to_html(title: str, blocks: Iterable[Block]) -> str:

@@ -159,10 +159,11 @@ def _plan(
     """The plan that OUT holds, or a new one, for which step times are measured."""
     from dataclasses import fields
 
-    from sctd.compare.plan import VIEWS, Plan, arm_settings, count_steps, make_runs
+    from sctd.compare.plan import FORM, VIEWS, Plan, arm_settings, count_steps, make_runs
     from sctd.compare.step_times import measure_step_times
     from sctd.console import progress_bar
     from sctd.files import disk_errors, write_json
+    from sctd.json_text import differs
     from sctd.scores.kept import read_object
     from sctd.train.device import choose_device, choose_precision
 
@@ -170,7 +171,8 @@ def _plan(
     path = folder / PLAN
     if path.exists():
         kept = read_object(path)
-        if not {"asked", "plan"} <= kept.keys() or kept["plan"].keys() != {each.name for each in fields(Plan)}:
+        names = {each.name for each in fields(Plan)}
+        if differs(kept, {"asked": {"config": dict}, "plan": FORM}) is not None or kept["plan"].keys() != names:
             raise UserError(f"{path} is damaged, or of another version of sctd: give another --out.")
         before = kept["asked"].get("seeds")
         if isinstance(before, list) and set(before) < set(asked["seeds"]):

@@ -11,6 +11,7 @@ from typing import Any, cast
 from sctd.compare.plan import Plan, Run
 from sctd.compare.scoring import Precision
 from sctd.config import PretrainConfig, resolve_shape
+from sctd.json_text import NUMBER
 from sctd.method.cost import Shape
 from sctd.method.step_plan import StepPlan
 from sctd.recipe import build_config
@@ -69,5 +70,5 @@ def dropped_words(folder: Path, plan: Plan, runs: Sequence[Run], data: Path) -> 
         if not kept.exists():
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 drift(str(folder / run.folder), str(data), str(out), DRIFT_SEQUENCES, precision=precision)
-        found[arm] = read_object(kept).get("words", {})
+        found[arm] = read_object(kept, {"words?": {"*": [{"token": str, "share": NUMBER}]}}).get("words", {})
     return found

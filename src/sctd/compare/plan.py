@@ -11,9 +11,15 @@ from sctd.check import check
 from sctd.compare.arms import Arm
 from sctd.config import PretrainConfig
 from sctd.errors import UserError
+from sctd.json_text import NUMBER
 from sctd.recipe import build_config
 
 VIEWS = ("steps", "time")
+# of a Plan in plan.json
+FORM = {
+    **{"arms": [str], "seeds": [int], "budgets": [NUMBER], "seconds": {"*": NUMBER}, "precision": str, "scores": [str]},
+    "steps": {"*": {"*": [int]}},
+}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sctd.errors import UserError
+from sctd.json_text import NUMBER, differs
 from sctd.scores.kept import read_object
 from sctd.train.metrics import METRICS, read_metrics
 
@@ -21,28 +22,28 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 def held_out(run: Path) -> tuple[Scores, dict[str, Any]]:
     """(the full network's loss at the end in nats, what else the run's record says); UserError for a damaged record."""
-    lines = read_metrics(run)
-    last = next((line for line in reversed(lines) if "eval_loss" in line), None)
-    if last is None or any(name not in last for name in ("tokens", "seconds")):
+    lines = [line for line in read_metrics(run) if "eval_loss" in line]
+    needed = ("tokens", "seconds", "eval_loss")
+    known = [line for line in lines if all(line.get(name) is not None for name in needed)]
+    if not known or known[-1] is not lines[-1] or len({len(each) for each in lines[-1].get("drift", {}).values()}) > 1:
         raise UserError(f"{run / METRICS} is damaged: remove the folder {run}, and the same command trains it again.")
+    last = known[-1]
     about: dict[str, Any] = {name: last[name] for name in ("step", "tokens", "seconds")}
     about |= {name: last[name] for name in ("eval_loss_mask", "eval_loss_dropped") if name in last}
     baselines = run / "baselines.json"
     if baselines.exists():
         found = read_object(baselines)
-        if not isinstance(found.get("unigram"), float):
+        if differs(found, {"unigram": NUMBER}) is not None:
             raise UserError(f"{baselines} is damaged: remove it; the report does without it.")
         about["unigram"] = found["unigram"]
     if "drift" in last:
         about["drift"] = last["drift"]
         about["drift_curve"] = [
             {"step": line["step"], **{name: figures[-1] for name, figures in line["drift"].items()}}
-            for line in lines
-            if "drift" in line
+            for line in known
+            if line.get("drift") and all(line["drift"].values())
         ]
-    about["curve"] = [
-        {name: line[name] for name in ("step", "seconds", "eval_loss")} for line in lines if "eval_loss" in line
-    ]
+    about["curve"] = [{name: line[name] for name in ("step", "seconds", "eval_loss")} for line in known]
     return {LOSS: {"value": last["eval_loss"]}}, about
 
 

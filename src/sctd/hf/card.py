@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,21 @@ import yaml
 
 from sctd.config import DroppingConfig, resolve_middle
 from sctd.hf.origin import Origin
+from sctd.json_text import NUMBER, read_json
+from sctd.markdown import escaped, fenced
+from sctd.recipe import build_config
 from sctd.text.hub import PREFIX
 from sctd.train.checkpoint import TrainState
 from sctd.train.metrics import read_metrics
 
 INPUTS_NAMED = 20
 EVALUATIONS_NAMED = 12
+
+ENVIRONMENT = {
+    **dict.fromkeys(("sctd", "device", "cpu"), str),
+    "cores": (int, type(None)),
+    "packages": {"torch": str, "transformers": str, "*": str},
+}
 
 FRONT = """\
 ---
@@ -38,7 +48,7 @@ It is a plain BERT; `sctd`, which made it, is not needed.
 from transformers import pipeline
 
 fill = pipeline("fill-mask", model="PATH/TO/THIS/FOLDER")
-print(fill("Write {mask} where a word is missing."))
+print(fill({sentence}))
 ```
 """
 
@@ -88,16 +98,18 @@ def model_card(run: Path, state: TrainState, origin: Origin, mask_token: str) ->
         mask_token: as the tokenizer writes it.
     """
     shape = origin.config
+    state = replace(state, config=asdict(build_config(state.config)))
+    sentence = json.dumps(f"Write {mask_token} where a word is missing.")
     opening = (
         f"# BERT, {shape['num_hidden_layers']} layers of {shape['hidden_size']}\n\n"
         f"A masked language model that reads up to {shape['max_position_embeddings']:,} tokens of a vocabulary of "
         f"{shape['vocab_size']:,}, pretrained by sctd on the texts below.\n"
     )
-    use = USE.format(mask=mask_token) + FINE_TUNING.format(**{**state.config["model"], **shape})
+    use = USE.format(sentence=sentence) + FINE_TUNING.format(**{**state.config["model"], **shape})
     sections = [opening, use, _data(origin), _training(run, state, origin), _losses(run, state)]
     start = state.config["init_from"]
     settings = yaml.safe_dump({**state.config, "init_from": start and _public(start)}, sort_keys=False)
-    return FRONT + "\n" + "\n".join([*sections, LIMITS, f"## Settings\n\n```yaml\n{settings}```\n"])
+    return FRONT + "\n" + "\n".join([*sections, LIMITS, f"## Settings\n\n{fenced(settings, 'yaml')}\n"])
 
 
 def _data(origin: Origin) -> str:
@@ -116,8 +128,8 @@ def _data(origin: Origin) -> str:
             "",
             *_table(["split", "documents", "tokens", f"sequences of {manifest.seq_len}", "bytes of text"], rows),
             "",
-            f"{manifest.duplicates_removed:,} duplicates were removed. The tokenizer is a {manifest.tokenizer.kind} of "
-            f"{manifest.vocab_size:,} tokens. The texts came from:",
+            f"{manifest.duplicates_removed:,} duplicates were removed. The tokenizer is a "
+            f"{escaped(manifest.tokenizer.kind)} of {manifest.vocab_size:,} tokens. The texts came from:",
             "",
             *named,
             "",
@@ -155,7 +167,7 @@ def _training(run: Path, state: TrainState, origin: Origin) -> str:
         ["time in training", _duration(state.seconds)],
         ["precision", state.choices["precision"]],
     ]
-    environment = _json(run / "environment.json")
+    environment = _json(run / "environment.json", ENVIRONMENT)
     if environment:
         device = environment["device"]
         machine = f"{environment['cpu']}, {environment['cores']} cores" if device == "cpu" else device
@@ -180,7 +192,9 @@ def _dropping(config: dict[str, Any], origin: Origin) -> str:
 
 
 def _losses(run: Path, state: TrainState) -> str:
-    lines = [line for line in read_metrics(run) if "eval_loss" in line and line["step"] <= state.global_step]
+    needed = ("eval_loss", "seconds")
+    lines = [line for line in read_metrics(run) if all(line.get(name) is not None for name in needed)]
+    lines = [line for line in lines if line["step"] <= state.global_step]
     names = {"eval_loss": "all predicted", "eval_loss_mask": "at [MASK]", "eval_loss_dropped": "with dropping"}
     shown = [name for name in names if any(name in line for line in lines)]
     stride = max(1, -(-len(lines) // EVALUATIONS_NAMED))
@@ -196,7 +210,7 @@ def _losses(run: Path, state: TrainState) -> str:
         *_table(["step", "time", *(names[name] for name in shown)], rows),
         "",
     ]
-    baselines = _json(run / "baselines.json")
+    baselines = _json(run / "baselines.json", dict.fromkeys(("unigram", "bigram", "bigram_both_sides"), NUMBER))
     if baselines:
         text += [
             f"At the same [MASK] inputs, guessing by frequency reaches {baselines['unigram']:.3f} and a bigram model "
@@ -207,7 +221,7 @@ def _losses(run: Path, state: TrainState) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *(map(escaped, row) for row in rows))]
 
 
 def _number(value: float | None) -> str:
@@ -220,10 +234,10 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """What a JSON file of the run holds; nothing where the run has none."""
+def _json(path: Path, form: Any) -> dict[str, Any]:
+    """What a JSON file of the run holds; nothing where the run has none of this form."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(path, form)
     except (OSError, ValueError):
         return {}
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sctd.console import say
 from sctd.errors import UserError
 from sctd.files import disk_errors, whole_folder, write_json, write_text
+from sctd.json_text import MAYBE_NUMBER, read_json
 
 if TYPE_CHECKING:
     from sctd.model.bert import Bert
@@ -39,9 +39,8 @@ def export(run: str, out: str) -> None:
 
     from sctd.hf.card import model_card
     from sctd.hf.origin import read_origin
-    from sctd.model.bert import Bert
-    from sctd.model.hf import from_hf_config
-    from sctd.train.checkpoint import list_checkpoints, load_tensors, newest_checkpoint
+    from sctd.model.hf import build_bert, from_hf_config
+    from sctd.train.checkpoint import fitting, list_checkpoints, load_tensors, newest_checkpoint
 
     if not list_checkpoints(source):
         raise UserError(f"{source} has no checkpoint: give the folder of a run that sctd pretrain wrote.")
@@ -50,8 +49,9 @@ def export(run: str, out: str) -> None:
         say(f"Passed over: {sentence}")
     origin = read_origin(source, state.data)
     origin = replace(origin, config=_for_fine_tuning(origin.config))
-    model = Bert(from_hf_config(origin.config, attention="eager"))
-    model.load_state_dict(load_tensors(checkpoint, "model.safetensors"))
+    model = build_bert(from_hf_config(origin.config, attention="eager"))
+    with fitting(checkpoint):
+        model.load_state_dict(load_tensors(checkpoint, "model.safetensors"))
     with whole_folder(target) as folder:
         mask_token = write_model(folder, model, origin.config, origin.tokenizer)
         write_text(folder / "README.md", model_card(source, state, origin, mask_token))
@@ -104,7 +104,12 @@ def _fit_tokenizer(folder: Path, longest: int) -> str:
     from transformers import AutoTokenizer
 
     path = folder / "tokenizer_config.json"
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        config: dict[str, Any] = read_json(path, {"model_max_length?": MAYBE_NUMBER})
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path.name} of the run's tokenizer cannot be read ({error}): bring back its origin/."
+        ) from error
     config["model_max_length"] = min(config.get("model_max_length") or longest, longest)
     if config.get("tokenizer_class") == "TokenizersBackend":  # a new name of transformers 5, which knows both
         config["tokenizer_class"] = "PreTrainedTokenizerFast"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sctd.errors import UserError
+from sctd.errors import UserError, printable
 from sctd.hf.load import load_network, load_tokenizer, model_folder
 
 
@@ -26,9 +26,9 @@ def fill(model: str, text: str, top_k: int = 5) -> None:
     found = fillings(tokenizer, network, text, top_k)
     for number, words in enumerate(found, start=1):
         if len(found) > 1:
-            print(f"{tokenizer.mask_token} {number} of {len(found)}:")
+            print(f"{printable(tokenizer.mask_token)} {number} of {len(found)}:")
         for word, share in words:
-            print(f"{share:7.2%}  {word}")
+            print(f"{share:7.2%}  {printable(word)}")
 
 
 def fillings(tokenizer: Any, network: Any, text: str, top_k: int) -> list[list[tuple[str, float]]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
 from sctd.errors import UserError, first_line
+from sctd.json_text import read_json
+from sctd.tokens.tokenizer import try_out
 
 HUB = "hf:"
+_COUNTED = re.compile("layer|label|block|expert|head")  # transformers makes an object of each
+MOST_PARTS = 4096
 MASKED_LM = "AutoModelForMaskedLM"
 # key of config.json in which an export says what the model has read: {"seq_len": S, "token_types": 1 or 2}
 TRAINED_ON = "sctd_trained_on"
@@ -51,6 +55,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        try_out(tokenizer)
     except Exception as error:  # transformers raises whatever its parsers raise
         raise UserError(
             f"{folder} has no tokenizer that transformers can load ({first_line(error)}): put the model's own "
@@ -113,7 +118,10 @@ def load_config(folder: Path) -> Any:
     """The configuration as transformers reads it; UserError where it cannot."""
     from transformers import AutoConfig
 
-    read_config(folder)  # says what is wrong with the file itself
+    stated = read_config(folder)  # says what is wrong with the file itself
+    for name, number in stated.items():
+        if _COUNTED.search(name) and isinstance(number, int | float) and number > MOST_PARTS:
+            raise UserError(f"{folder / 'config.json'} says {name} {number:g}, which no encoder has; mend the file.")
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its parsers raise
@@ -127,9 +135,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json as it stands; UserError where it is not readable."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        config: dict[str, Any] = read_json(path, dict)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({first_line(error)}); give a whole Hugging Face folder.") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} holds no JSON object; give a whole Hugging Face folder.")
     return config

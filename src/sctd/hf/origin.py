@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sctd.errors import UserError
 from sctd.files import sha256_file, whole_folder, write_json
 from sctd.hf.load import TRAINED_ON
+from sctd.json_text import NUMBER, differs
 from sctd.train.setup import ORIGIN
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def read_origin(run: Path, fingerprint: str) -> Origin:
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: give the folder of a run that this version of sctd pretrain wrote.")
     origin = Origin(read_hf_config(folder), read_manifest(folder), folder / "tokenizer")
-    if (
+    if differs(
+        origin.config, dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), NUMBER)
+    ) is not None or (
         sha256_file(folder / "manifest.json") != fingerprint
         or folder_sha256(origin.tokenizer) != origin.manifest.tokenizer.sha256
     ):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from sctd.errors import UserError, first_line
+from sctd.json_text import NUMBER, differs, read_json
 from sctd.model.bert import INITIALIZER_RANGE, Bert, BertConfig
+from sctd.yaml_text import as_written
 
 _OUTSIDE_LAYERS = {
     "word_embeddings.weight": "bert.embeddings.word_embeddings.weight",
@@ -28,6 +29,13 @@ _SIZES = (
     "intermediate_size",
     "max_position_embeddings",
 )
+# of a BERT that could be built at all: larger sizes are a damaged file
+LARGEST = {"num_hidden_layers": 1000, "hidden_size": 2**16}
+_OTHERS = {
+    "type_vocab_size?": int,
+    "pad_token_id?": (int, type(None)),
+    **dict.fromkeys(("layer_norm_eps?", "hidden_dropout_prob?", "attention_probs_dropout_prob?"), NUMBER),
+}
 _IN_LAYER = {
     "query": "attention.self.query",
     "key": "attention.self.key",
@@ -114,8 +122,8 @@ def read_hf_config(folder: Path) -> dict[str, Any]:
     """The config.json of a Hugging Face BERT, or a UserError that says why the folder is none that we can load."""
     path = folder / "config.json"
     try:
-        theirs: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        theirs: dict[str, Any] = read_json(path)
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{folder} is not a Hugging Face model folder ({path.name}: {error}); give one that has it."
         ) from error
@@ -128,8 +136,16 @@ def read_hf_config(folder: Path) -> dict[str, Any]:
     if theirs.get("position_embedding_type", "absolute") != "absolute":
         raise UserError(f"{path} has relative positions; only absolute ones can be continued from.")
     for name in _SIZES:
-        if type(theirs.get(name)) is not int or theirs[name] < 1:
-            raise UserError(f"{path} says {name} {theirs.get(name)!r}, where a whole number must stand; mend the file.")
+        if type(theirs.get(name)) is not int or not 1 <= theirs[name] <= LARGEST.get(name, 2**20):
+            raise UserError(
+                f"{path} says {name} {as_written(theirs.get(name))}, where a whole number must stand that a BERT can "
+                "have; mend the file."
+            )
+    place = differs(theirs, _OTHERS)
+    if place is None and not 0 <= (theirs.get("pad_token_id") or 0) < theirs["vocab_size"]:
+        place = "pad_token_id"
+    if place is not None:
+        raise UserError(f"{path} says {place} {as_written(theirs.get(place))}, which no BERT has; mend the file.")
     if theirs["hidden_size"] % theirs["num_attention_heads"]:
         raise UserError(f"{path}: hidden_size is not a multiple of num_attention_heads; mend the file.")
     return theirs
@@ -149,6 +165,17 @@ def from_hf_config(theirs: dict[str, Any], **ours: Any) -> BertConfig:
         pad_token_id=theirs.get("pad_token_id") or 0,
         **ours,
     )
+
+
+def build_bert(config: BertConfig) -> Bert:
+    """A Bert with new weights; UserError where it does not fit into memory."""
+    try:
+        return Bert(config)
+    except (RuntimeError, MemoryError) as error:
+        raise UserError(
+            f"A model of {config.num_layers} layers of {config.hidden_size} with {config.vocab_size:,} token "
+            f"embeddings cannot be made ({first_line(error)}): give a smaller one, or a machine with more memory."
+        ) from error
 
 
 def read_hf_weights(folder: Path) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sctd.errors import UserError
+from sctd.json_text import NUMBER
 
 if TYPE_CHECKING:
     from sctd.scores.blimp_data import MinimalPairs
@@ -68,7 +69,7 @@ def blimp(
     path = None if out is None else Path(out) / "blimp.json"
     encoder = load_encoder(model, device, kept_precision(path, precision))
     settings = {"within_word": within_word, "pairs": pairs, "seed": seed, "precision": encoder.precision}
-    kept = Kept(path, encoder, settings)
+    kept = Kept(path, encoder, settings, {"of": str, "margins": [NUMBER], "cut": int})
     arms: dict[str, tuple[Callable[[], Any], int | None]] = {
         "model": (lambda: encoder.network("AutoModelForMaskedLM"), None)
     }
@@ -123,6 +124,8 @@ def summarise(sets: Sequence[MinimalPairs], margins: Mapping[str, Sequence[float
     found: dict[str, Any] = {"sets": {}, "phenomena": {}, "fields": {}}
     for each in sets:
         differences = margins[each.name]
+        if not 0 < len(differences) <= len(each.pairs):
+            raise UserError(f"The results of {each.name} are damaged, of another number of pairs: give another --out.")
         correct = sum(difference > 0 for difference in differences)
         accuracy = correct / len(differences)
         found["sets"][each.name] = {
@@ -142,15 +145,14 @@ def summarise(sets: Sequence[MinimalPairs], margins: Mapping[str, Sequence[float
 def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
     """To standard output: a row a phenomenon."""
     from rich.table import Table
-    from rich.text import Text
 
-    from sctd.console import show
+    from sctd.console import as_text, show
 
     settings, model, random_init = results["settings"], results["model"], results.get("random_init")
     some = "" if settings["pairs"] is None else f", the first {settings['pairs']} pairs of each set"
     correction = "" if settings["within_word"] == "none" else ", later tokens of a word masked with each"
     title = f"BLiMP, accuracy in %{some}{correction}; chance is 50. {encoder.folder}"
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=as_text(title), title_justify="left")
     table.add_column("phenomenon")
     for name in ("accuracy", "random\nencoder", "sets", "pairs"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -159,7 +161,7 @@ def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
         of = [e for e in model["sets"].values() if phenomenon in (None, e["phenomenon"])]
         chance = "" if by_chance is None else f"{100 * by_chance:.1f}"
         cells = (name, f"{100 * accuracy:.1f}", chance, f"{len(of)}", f"{sum(e['pairs'] for e in of):,}")
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(as_text, cells))
 
     for name, accuracy in model["phenomena"].items():
         row(name, accuracy, random_init["phenomena"][name] if random_init else None, name)

@@ -70,7 +70,7 @@ def drift(
     from sctd.recipe import build_config
     from sctd.scores.dropped_words import correlation, extremes, print_words, words_table, write_words
     from sctd.tokens.prepared import load_prepared
-    from sctd.train.checkpoint import list_checkpoints, load_tensors, read_state
+    from sctd.train.checkpoint import fitting, list_checkpoints, load_tensors, read_state
     from sctd.train.device import choose_device, choose_precision
     from sctd.train.evaluate import measure_drift
     from sctd.train.metrics import without_nan
@@ -105,10 +105,11 @@ def drift(
     with progress_bar() as bar:
         counter = Counter(bar, "drift", "sequences", len(whole) * sum(map(len, batches)))
         for folder, state in whole:
-            objective.model.load_state_dict(load_tensors(folder, "model.safetensors"))
-            if config.dropping.keep_rule == "importance":
-                assert objective.keep_rule is not None
-                objective.keep_rule.load_state_dict(load_tensors(folder, "method.safetensors"))
+            with fitting(folder):
+                objective.model.load_state_dict(load_tensors(folder, "model.safetensors"))
+                if config.dropping.keep_rule == "importance":
+                    assert objective.keep_rule is not None
+                    objective.keep_rule.load_state_dict(load_tensors(folder, "method.safetensors"))
             measures = measure_drift(objective, batches, chosen_precision, where)
             counter(sum(map(len, batches)))
             mean = {name: sum(figures[first:]) / (layers - first) for name, figures in measures.items()}
@@ -160,15 +161,14 @@ def with_rule(config: PretrainConfig, keep_rule: str | None) -> PretrainConfig:
 def print_table(results: Mapping[str, Any]) -> None:
     """To standard output: the cosine through the checkpoints, and the last one by every measure."""
     from rich.table import Table
-    from rich.text import Text
 
-    from sctd.console import show
+    from sctd.console import as_text, show
 
     last = results["checkpoints"][-1]
     first = results["settings"]["first_layer_that_differs"]
     layers = range(first, len(last["cosine"]))
     title = f"Cosine of the pass with dropping to the full pass, by layer; the layers before {first} are the same"
-    table = Table("step", *map(str, layers), title=Text(title), title_justify="left")
+    table = Table("step", *map(str, layers), title=as_text(title), title_justify="left")
     for each in results["checkpoints"]:
         table.add_row(f"{each['step']:,}", *(f"{figure:.4f}" for figure in each["cosine"][first:]))
     show(table)

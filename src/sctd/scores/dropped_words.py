@@ -116,9 +116,8 @@ def extremes(words: Sequence[Word]) -> dict[str, list[Word]]:
 def print_words(words: Sequence[Word], keep_rule: str) -> None:
     """To standard output: the frequent tokens that are dropped most, and those that are kept most."""
     from rich.table import Table
-    from rich.text import Text
 
-    from sctd.console import say, show
+    from sctd.console import as_text, say, show
 
     for title, chosen in extremes(words).items():
         table = Table(title=f"Frequent tokens that are {title} most", title_justify="left")
@@ -126,7 +125,7 @@ def print_words(words: Sequence[Word], keep_rule: str) -> None:
             table.add_column(name, justify="left" if name == "token" else "right")
         for word in chosen:
             cells = (word.token, f"{word.per_million:,.0f}", f"{word.score:.3f}", f"{word.kept / word.seen:.1%}")
-            table.add_row(*map(Text, cells))
+            table.add_row(*map(as_text, cells))
         if chosen:
             show(table)
     found = correlation(words) if keep_rule == "importance" else None

@@ -86,9 +86,9 @@ class Encoder:
         import torch
         import transformers
 
-        config = transformers.AutoConfig.from_pretrained(self.folder, **settings)
+        config = transformers.AutoConfig.from_pretrained(self.folder, trust_remote_code=False, **settings)
         try:
-            return getattr(transformers, kind).from_config(config, dtype=torch.float32)
+            return getattr(transformers, kind).from_config(config, dtype=torch.float32, trust_remote_code=False)
         except Exception as error:  # transformers raises whatever its classes raise
             raise _not_built(self.folder, error) from error
 
@@ -117,7 +117,8 @@ def load_encoder(model: str | Path, device: str = "auto", precision: str = "auto
     for name in ("num_hidden_layers", "hidden_size", "vocab_size"):
         if not _whole(getattr(config, name, None)):
             raise UserError(f"{folder / 'config.json'} has no {name}: give the folder of an encoder, such as BERT.")
-    heads = [str(name) for name in getattr(config, "architectures", None) or []]
+    named = getattr(config, "architectures", None)
+    heads = list(map(str, named)) if isinstance(named, list) else []
     decodes = getattr(config, "is_decoder", False) or any("CausalLM" in n or "LMHeadModel" in n for n in heads)
     if decodes or _of_decoders_alone(config):
         raise UserError(f"{folder} is a decoder ({', '.join(heads)}): give the folder of an encoder.")
@@ -181,7 +182,7 @@ def _first_position(folder: Path, config: Any) -> int:
 
     try:
         with torch.device("meta"):
-            network = transformers.AutoModel.from_config(config)
+            network = transformers.AutoModel.from_config(config, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its classes raise
         raise _not_built(folder, error) from error
     for name, module in network.named_modules():

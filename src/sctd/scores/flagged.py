@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sctd.errors import UserError
+from sctd.json_text import read_json
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,12 @@ def read_flagged(path: Path) -> Flagged:
     """The flagged examples of an overlap.json, or of the folder that holds it; UserError where it is none."""
     path = path / "overlap.json" if path.is_dir() else path
     try:
-        tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
+        tasks = read_json(path, {"tasks": {"*": {"*": {"flagged": [str], "of": str}}}})["tasks"]
         return {
-            task: {
-                split: FlaggedSplit(frozenset(found["flagged"]), str(found["of"])) for split, found in splits.items()
-            }
+            task: {split: FlaggedSplit(frozenset(found["flagged"]), found["of"]) for split, found in splits.items()}
             for task, splits in tasks.items()
         }
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}; give the overlap.json of sctd overlap.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not what sctd overlap writes: give its overlap.json.") from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sctd.errors import UserError
 from sctd.files import disk_errors, write_json
+from sctd.json_text import NUMBER, differs
 from sctd.scores.baselines import bag_of_words, majority
 from sctd.scores.finetuning import BUDGETS, FineTuning, default_lr, subset
 from sctd.scores.heads import HEADS
@@ -238,7 +239,9 @@ def read_job(folder: Path, job: Job, of: dict[str, Any]) -> dict[str, Any] | Non
     if not path.exists():
         return None
     found = read_object(path)
-    tuned = ("fine_tuning", "cut") if job.arm in TUNED else ()
-    if any(name not in found for name in ("of", "seed", "seconds", "splits", *tuned)):
+    tuned = {"fine_tuning": {"max_length": int}, "cut": {"*": int}} if job.arm in TUNED else {}
+    split = {"scores": dict.fromkeys(job.task.metrics, NUMBER), "predictions": dict}
+    form = {"of": str, "seed": int, "seconds": NUMBER, "splits": {"*": split}, **tuned}
+    if differs(found, form) is not None:
         raise UserError(f"{path} is damaged: remove it, and the same command makes it again.")
     return found if all(found[name] == value for name, value in of.items()) else None

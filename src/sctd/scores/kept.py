@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sctd.errors import UserError, first_line
 from sctd.files import disk_errors, write_json
+from sctd.json_text import differs, read_json
 
 if TYPE_CHECKING:
     from sctd.scores.encoder import Encoder
@@ -16,14 +17,12 @@ if TYPE_CHECKING:
 BELONGS_TO = "belongs_to"
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; UserError for anything else."""
+def read_object(path: Path, form: Any = dict) -> dict[str, Any]:
+    """A JSON object of a form (see `sctd.json_text.differs`) from a file; UserError for anything else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found: dict[str, Any] = read_json(path, form)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged ({first_line(error)}): give another --out.") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged, it holds no JSON object: give another --out.")
     return found
 
 
@@ -43,9 +42,9 @@ def kept_precision(path: Path | None, asked: str) -> str:
     if asked != "auto" or path is None or not path.exists():
         return asked
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, dict)
         return str(found.get(BELONGS_TO, found)["precision"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return asked  # whoever opens the file for good says what is wrong with it
 
 
@@ -61,13 +60,14 @@ class Kept:
         path: the file; what it holds must be of the same model and settings.
         encoder: whose results they are.
         settings: what else they depend on.
+        part: the form of a part.
 
     Raises:
         UserError: the file is of another model or other settings, or damaged.
     """
 
-    def __init__(self, path: Path | None, encoder: Encoder, settings: dict[str, Any]) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, encoder: Encoder, settings: dict[str, Any], part: Any = dict) -> None:
+        self.path, self._part = path, part
         self.parts: dict[str, Any] = {}
         self.belongs_to = {"model": str(encoder.folder), "fingerprint": encoder.fingerprint(), **settings}
         self.parts = self._read()
@@ -77,12 +77,13 @@ class Kept:
         if self.path is None or not self.path.exists():
             return {}
         found = read_object(self.path)
-        theirs, parts = found.get(BELONGS_TO), found.get("parts")
-        if not isinstance(theirs, dict) or not isinstance(parts, dict):
+        if differs(found, {BELONGS_TO: dict, "parts": dict}) is not None:
             raise UserError(f"{self.path} is damaged, or no results of this verb: give another --out.")
-        if not all(isinstance(part, dict) for part in parts.values()):
-            raise UserError(f"{self.path} is damaged, or no results of this verb: give another --out.")
-        refuse_other(self.path, self.belongs_to, theirs)
+        refuse_other(self.path, self.belongs_to, found[BELONGS_TO])
+        place = differs(found["parts"], {"*": self._part}, "parts")
+        if place is not None:
+            raise UserError(f"{self.path} is damaged ({place}): give another --out.")
+        parts: dict[str, Any] = found["parts"]
         return parts
 
     def has(self, name: str, of: str) -> bool:

@@ -238,16 +238,15 @@ def count(examples: Sequence[Example], matches: Mapping[str, Match], threshold: 
 def print_table(results: Mapping[str, Any]) -> None:
     """To standard output: a row a split or file."""
     from rich.table import Table
-    from rich.text import Text
 
-    from sctd.console import show
+    from sctd.console import as_text, show
 
     n, threshold = results["settings"]["n"], results["settings"]["threshold"]
     title = (
         f"Looked up in {results['data']['tokens']:,} tokens. Flagged: a text of the example stands there whole, or "
         f"{threshold:.4g} of its {n}-grams."
     )
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=as_text(title), title_justify="left")
     table.add_column("", overflow="fold")
     for name in ("examples", "texts", "too\nshort", "whole", "whole,\nshort", f"{n}-grams\nfound", "flagged"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -256,5 +255,5 @@ def print_table(results: Mapping[str, Any]) -> None:
         counts = [found[key] for key in ("examples", "texts", "too_short", "whole_texts", "whole_short")]
         share = "" if found["share"] is None else f"{found['share']:.1%}"
         flagged = f"{len(found['flagged']):,}"
-        table.add_row(*map(Text, (name, *(f"{number:,}" for number in counts), share, flagged)))
+        table.add_row(*map(as_text, (name, *(f"{number:,}" for number in counts), share, flagged)))
     show(table)

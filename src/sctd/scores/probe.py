@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sctd.errors import UserError
+from sctd.json_text import NUMBER
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,14 @@ MOST_ITERATIONS = 100
 # Words times labels of the bag of words: lbfgs keeps some 25 copies of its weights, so that word_content's 1,000 labels
 # with all of its 23,305 words took 5 GB. Only there are rare words left out.
 MOST_WEIGHTS = 5_000_000
+_ACCURACIES = dict.fromkeys(("validation", "test"), NUMBER)
+_POOLED = {**_ACCURACIES, "best": int, "layers": [{**_ACCURACIES, "layer": int}]}
+_ARM = {"cut": int, "best": {"mean", "cls"}, "mean": _POOLED, "cls": _POOLED}
+# what probe.json holds of a probe
+PART = {
+    **{"of": str, "majority": NUMBER, "bag_of_words": _ACCURACIES},
+    **{"rows": dict.fromkeys(("tr", "va", "te"), int), "model": _ARM, "random_init?": _ARM},
+}
 
 
 def probe(
@@ -82,7 +91,7 @@ def probe(
     path = None if out is None else Path(out) / "probe.json"
     encoder = load_encoder(model, device, kept_precision(path, precision))
     settings = {"max_train": max_train, "random_init": random_init, "seed": seed, "precision": encoder.precision}
-    kept = Kept(path, encoder, settings)
+    kept = Kept(path, encoder, settings, PART)
     network = encoder.network()
     random = encoder.random_network(seed) if random_init else None
     classifiers = 1 + 2 * (encoder.num_layers + 1) * (1 if random is None else 2)
@@ -195,12 +204,11 @@ def baselines(probe: Probe) -> dict[str, Any]:
 def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
     """To standard output: a row a probe."""
     from rich.table import Table
-    from rich.text import Text
 
-    from sctd.console import show
+    from sctd.console import as_text, show
 
     title = f"Test accuracy in %; in brackets the layer, chosen on the validation split. {encoder.folder}"
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=as_text(title), title_justify="left")
     table.add_column("probe", overflow="fold")
     for name in ("majority", "bag of\nwords", "random\nencoder", "mean", "[CLS]", "tr\nva\nte"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -216,5 +224,5 @@ def print_table(results: Mapping[str, Any], encoder: Encoder) -> None:
             best(part["model"], "mean"),
             best(part["model"], "cls"),
         ]
-        table.add_row(*map(Text, [*cells, "\n".join(f"{count:,}" for count in part["rows"].values())]))
+        table.add_row(*map(as_text, [*cells, "\n".join(f"{count:,}" for count in part["rows"].values())]))
     show(table)

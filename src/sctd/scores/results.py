@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sctd.errors import UserError
 from sctd.files import write_json, write_text
+from sctd.json_text import NUMBER
 from sctd.scores.flagged import Flagged
 from sctd.scores.jobs import ARMS, Job, LoadedTask, identity, read_job
 from sctd.scores.kept import read_object
@@ -61,10 +62,27 @@ def _tasks_before(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        tasks = read_object(path).get("tasks")
+        tasks = read_object(path, {"tasks": {"*": _TASK}})["tasks"]
     except UserError:
         return {}
-    return {name: each for name, each in tasks.items() if name in TASKS} if isinstance(tasks, dict) else {}
+    return {name: each for name, each in tasks.items() if name in TASKS and _whole(each)}
+
+
+_FIGURES = {"*": NUMBER}
+_ARMS = {"*": {"*": {"runs": list, **dict.fromkeys(("median", "min", "max", "std"), _FIGURES)}}}
+_TASK = {
+    **{"title": str, "metrics": [str], "notes": [str], "arms": _ARMS, "without_overlap?": _ARMS},
+    "fine_tuning?": {"max_length": int},
+}
+
+
+def _whole(task: dict[str, Any]) -> bool:
+    """Each split has each metric."""
+    arms = [*task["arms"].values(), *task.get("without_overlap", {}).values()]
+    splits = [split for arm in arms for split in arm.values()]
+    return bool(task["metrics"]) and all(
+        set(task["metrics"]) <= split[name].keys() for split in splits for name in ("median", "min", "max")
+    )
 
 
 def _task(

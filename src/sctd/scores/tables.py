@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sctd.markdown import escaped
+
 HEADER = ("task", "metric", "majority", "bag of words", "random encoder", "model", "range", "seeds")
 BASELINES = ("majority", "bag-of-words", "random-init")
 
@@ -73,9 +75,8 @@ def print_results(results: dict[str, Any]) -> None:
     """To standard output."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    from sctd.console import show
+    from sctd.console import as_text, show
 
     for part, title in (
         ("arms", headline(results)),
@@ -84,20 +85,20 @@ def print_results(results: dict[str, Any]) -> None:
         lines = rows(results, part)
         if not lines:
             continue
-        table = Table(title=Text(title), title_justify="left")
+        table = Table(title=as_text(title), title_justify="left")
         for name in HEADER:
             words = name in ("task", "metric")
             table.add_column(name.replace(" ", "\n", 1), justify="left" if words else "right", no_wrap=True)
         for line in [*lines, *([average(results)] if part == "arms" and len(results["tasks"]) > 1 else [])]:
-            table.add_row(*map(Text, line))
+            table.add_row(*map(as_text, line))
         show(table)
     for remark in remarks(results):
-        Console().print(Text(remark))
+        Console().print(as_text(remark))
 
 
 def markdown(results: dict[str, Any]) -> str:
     """The same as a Markdown page."""
-    page = [f"# {_cell(results['model'])}", "", headline(results), ""]
+    page = [f"# {escaped(results['model'])}", "", headline(results), ""]
     for part in ("arms", "without_overlap"):
         lines = rows(results, part)
         if not lines:
@@ -107,10 +108,6 @@ def markdown(results: dict[str, Any]) -> str:
         elif len(results["tasks"]) > 1:
             lines.append(average(results))
         page += ["| " + " | ".join(HEADER) + " |", "|---|---|" + "---:|" * 6]
-        page += ["| " + " | ".join(map(_cell, line)) + " |" for line in lines]
-    page += ["", *(f"- {_cell(remark)}" for remark in remarks(results))]
+        page += ["| " + " | ".join(map(escaped, line)) + " |" for line in lines]
+    page += ["", *(f"- {escaped(remark)}" for remark in remarks(results))]
     return "\n".join(page) + "\n"
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -28,6 +28,7 @@ def documents(place: str, options: ReadOptions) -> Iterator[str]:
         if (Path(name) / "dataset_dict.json").exists() or (Path(name) / "state.json").exists():
             loaded = datasets.load_from_disk(name)
             rows = loaded[options.split] if isinstance(loaded, dict) else loaded
+            rows.data.table.validate(full=True)  # Arrow reads wherever a damaged file points
         else:
             rows = datasets.load_dataset(name, config or None, split=options.split, streaming=True)
         for number, row in enumerate(rows):
@@ -44,7 +45,9 @@ def documents(place: str, options: ReadOptions) -> Iterator[str]:
                 )
             if text is not None:
                 yield text
-    except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # datasets raises whatever its parsers and its network library raise
         raise UserError(
             f"{place}, split {options.split!r}, cannot be read ({first_line(error)}): "
             "check the name, --split and the connection."

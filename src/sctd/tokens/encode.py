@@ -7,8 +7,6 @@ share one tokenizer, need no `if __name__ == "__main__"` in a user's script, and
 from __future__ import annotations
 
 import secrets
-import zipfile
-import zlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sctd.errors import UserError, first_line
 from sctd.files import ASIDE, disk_errors, flush_to_disk
 from sctd.text.blocks import Block
 from sctd.text.duplicates import digest
@@ -57,9 +56,11 @@ class BlockEncoder:
 
         try:
             with np.load(self.path(block.number)) as file:
+                if any(member.compress_type for member in file.zip.infolist()):
+                    return False  # ours are not, so that a block takes the memory that its size says
                 arrays = {name: file[name] for name in file.files}  # all are read, which compares their checksums
-            return arrays["made_of"].tobytes() == self.made_of(block)
-        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
+            return bool(arrays["made_of"].tobytes() == self.made_of(block))
+        except Exception:  # numpy and zipfile raise whatever their parsers raise
             return False
 
     def __call__(self, block: Block) -> None:
@@ -79,6 +80,28 @@ class BlockEncoder:
             np.savez(aside, **arrays)
             flush_to_disk(aside)
             aside.replace(path)
+
+
+def read_block(path: Path, name: str, vocab_size: int) -> np.ndarray:
+    """A finished block's `train`, `validation` (n,) or `..._counts` (2,); UserError where the file is damaged."""
+    import numpy as np
+
+    try:
+        with np.load(path) as block:
+            # what `savez` writes is not compressed, so that a block takes the memory that its size says
+            if any(member.compress_type for member in block.zip.infolist()):
+                raise ValueError("it is compressed")
+            array: np.ndarray = block[name]
+        wanted = ("int64", (2,)) if name.endswith("_counts") else ("uint32", (len(array),))
+        if (array.dtype.name, array.shape) != wanted:
+            raise ValueError(f"{name} holds {array.dtype} {array.shape}")
+        if array.dtype == np.uint32 and array.size and int(array.max()) >= vocab_size:
+            raise ValueError(f"{name} holds ids that the tokenizer does not have")
+    except Exception as error:  # numpy and zipfile raise whatever their parsers raise
+        raise UserError(
+            f"{path} is damaged ({first_line(error)}): delete it, and the same command makes it again."
+        ) from error
+    return array
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Iterable[str], sep: int) -> np.ndarray:

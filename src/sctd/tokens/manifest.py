@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sctd.errors import UserError
 from sctd.files import sha256_file, write_json
+from sctd.json_text import NUMBER, differs, parse_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer"
 UNIGRAM = "unigram.npy"
 SPLITS = ("train", "validation")
+MOST_SEQ_LEN = 32768
+MOST_IDS = 2**22  # of a vocabulary; the largest in use have some 2**20
 
 
 @dataclass(frozen=True)
@@ -122,50 +124,70 @@ def read_manifest(folder: Path) -> Manifest:
 def parse_manifest(text: bytes, path: str) -> Manifest:
     """A manifest from its JSON, of which errors say that it lies at `path`; raises as `read_manifest` does."""
     try:
-        value = json.loads(text)
+        value = parse_json(text)
+        if (place := differs(value, {"format": object})) is not None:
+            raise ValueError(f"{place or 'it'} is missing or of another kind")
         if value["format"] != FORMAT:
             raise UserError(
                 f"{path} has format {value['format']}, and this sctd reads format {FORMAT}: "
                 "install the sctd that wrote it, or prepare the data again."
             )
-        return _from_json(value)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{path} is damaged ({reason}): delete the folder and run sctd prepare again.") from error
+        if (place := differs(value, FORM)) is not None:
+            raise ValueError(f"{place} is missing or of another kind")
+        manifest = _from_json(value)
+        _check(manifest)
+        return manifest
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): delete the folder and run sctd prepare again.") from error
+
+
+_SPLIT = {
+    **dict.fromkeys(("documents", "tokens", "sequences", "bytes"), int),
+    "shards": [{"file": str, "sequences": int, "sha256": str}],
+}
+_SPECIAL = {**dict.fromkeys(("cls", "sep", "mask", "pad"), int), "unk": (int, type(None))}
+FORM = {
+    "sctd_version": str,
+    "seq_len": int,
+    "dtype": str,
+    "tokenizer": {"sha256": str, "kind": str, "vocab_size": int, "special": _SPECIAL},
+    "splits": dict.fromkeys(SPLITS, _SPLIT),
+    "duplicates_removed": int,
+    "unigram_entropy": NUMBER,
+    "provenance": {"inputs?": [{"path": str, "bytes": (int, type(None))}], "settings?": dict},
+}
+
+
+def _check(manifest: Manifest) -> None:
+    """ValueError for what cannot be; a shard's name never leads out of the folder."""
+    if not 3 <= manifest.seq_len <= MOST_SEQ_LEN or not 1 <= manifest.vocab_size <= MOST_IDS:
+        raise ValueError("seq_len or tokenizer.vocab_size is out of range")
+    if not all(0 <= number < manifest.vocab_size for number in manifest.special.all()):
+        raise ValueError("tokenizer.special has an id that the tokenizer does not have")
+    for name, split in manifest.splits.items():
+        if any(Path(shard.file).name != shard.file for shard in split.shards):
+            raise ValueError(f"splits.{name}.shards names a file outside the folder")
+        if split.sequences != sum(shard.sequences for shard in split.shards) or split.sequences < 1:
+            raise ValueError(f"splits.{name}.sequences is not what its shards have")
 
 
 def _from_json(value: dict[str, Any]) -> Manifest:
-    tokenizer = value["tokenizer"]
-    special = tokenizer["special"]
-    splits = {}
-    for name in SPLITS:
-        split = value["splits"][name]
-        splits[name] = SplitInfo(
-            documents=int(split["documents"]),
-            tokens=int(split["tokens"]),
-            sequences=int(split["sequences"]),
-            bytes=int(split["bytes"]),
-            shards=[Shard(str(s["file"]), int(s["sequences"]), str(s["sha256"])) for s in split["shards"]],
-        )
+    tokenizer, splits = value["tokenizer"], value["splits"]
     return Manifest(
-        format=int(value["format"]),
-        sctd_version=str(value["sctd_version"]),
-        seq_len=int(value["seq_len"]),
-        dtype=str(value["dtype"]),
-        tokenizer=TokenizerInfo(
-            sha256=str(tokenizer["sha256"]),
-            kind=str(tokenizer["kind"]),
-            vocab_size=int(tokenizer["vocab_size"]),
-            special=SpecialIds(
-                cls=int(special["cls"]),
-                sep=int(special["sep"]),
-                mask=int(special["mask"]),
-                pad=int(special["pad"]),
-                unk=None if special["unk"] is None else int(special["unk"]),
+        **{
+            **{name: value[name] for name in ("format", *FORM)},
+            "tokenizer": TokenizerInfo(
+                tokenizer["sha256"],
+                tokenizer["kind"],
+                tokenizer["vocab_size"],
+                SpecialIds(**{name: tokenizer["special"][name] for name in _SPECIAL}),
             ),
-        ),
-        splits=splits,
-        duplicates_removed=int(value["duplicates_removed"]),
-        unigram_entropy=float(value["unigram_entropy"]),
-        provenance=dict(value["provenance"]),
+            "splits": {
+                name: SplitInfo(
+                    **{key: splits[name][key] for key in _SPLIT if key != "shards"},
+                    shards=[Shard(each["file"], each["sequences"], each["sha256"]) for each in splits[name]["shards"]],
+                )
+                for name in SPLITS
+            },
+        }
     )

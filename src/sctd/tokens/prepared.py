@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 from sctd.files import sha256_file
 from sctd.remote import is_remote
 from sctd.tokens.manifest import (
@@ -73,7 +73,10 @@ class PreparedData:
     @cached_property
     def unigram(self) -> np.ndarray:
         """(V,) int64: how often each id stands in the training split, special tokens excluded."""
-        return _load(self.path / UNIGRAM, (self.manifest.vocab_size,), "int64")
+        counts = _load(self.path / UNIGRAM, (self.manifest.vocab_size,), "int64")
+        if counts.min() < 0:
+            raise UserError(f"{self.path / UNIGRAM} is damaged (it holds counts below 0): {AGAIN}.")
+        return counts
 
 
 def load_prepared(path: str | Path, verify: bool = True) -> PreparedData:
@@ -125,6 +128,8 @@ def _open_split(path: Path, manifest: Manifest, split: SplitInfo, verify: bool) 
         array = _load(file, (shard.sequences, manifest.seq_len), manifest.dtype)
         if verify and sha256_file(file) != shard.sha256:
             raise UserError(f"{file} is damaged (its SHA-256 is not the manifest's): {AGAIN}.")
+        if verify and array.size and int(array.max()) >= manifest.vocab_size:
+            raise UserError(f"{file} is damaged (it holds ids that the tokenizer does not have): {AGAIN}.")
         shards.append(array)
     return TokenSplit(shards, manifest.seq_len)
 
@@ -135,8 +140,8 @@ def _load(file: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f"{file} is missing: {AGAIN}.") from error
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{file} is damaged ({error}): {AGAIN}.") from error
+    except Exception as error:  # numpy reads the header as a Python expression, and raises whatever that raises
+        raise UserError(f"{file} is damaged ({first_line(error)}): {AGAIN}.") from error
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise UserError(
             f"{file} is damaged (it holds {array.dtype} {array.shape}, the manifest says {dtype} {shape}): {AGAIN}."

@@ -149,8 +149,8 @@ def _is_unigram(file: Path, manifest: Manifest) -> bool:
     from sctd.tokens.shards import entropy
 
     try:
-        counts = np.load(file)
-    except (OSError, ValueError, EOFError):
+        counts = np.load(file, mmap_mode="r")
+    except Exception:  # numpy reads the header as a Python expression, and raises whatever that raises
         return False
     return counts.shape == (manifest.vocab_size,) and math.isclose(entropy(counts), manifest.unigram_entropy)
 

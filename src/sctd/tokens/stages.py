@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,11 +13,12 @@ import numpy as np
 from sctd.console import progress_bar, say
 from sctd.errors import UserError
 from sctd.files import disk_errors, flush_to_disk, whole_folder, write_json
+from sctd.json_text import read_json
 from sctd.text.blocks import Block, read_blocks
 from sctd.text.options import ReadOptions
 from sctd.text.sources import Source
 from sctd.text.survey import Sample, Survey
-from sctd.tokens.encode import BlockEncoder, encode_blocks
+from sctd.tokens.encode import BlockEncoder, encode_blocks, read_block
 from sctd.tokens.manifest import (
     SPLITS,
     TOKENIZER,
@@ -57,7 +57,7 @@ def survey_and_tokenizer(
     """
     saved = workspace.partial / _SURVEY
     if saved.exists():
-        return Survey(**json.loads(saved.read_text(encoding="utf-8")))
+        return _read_survey(saved)
     folder = workspace.partial / TOKENIZER
     if tokenizer is not None:  # first, because it may be refused in a second
         with whole_folder(folder) as aside:
@@ -138,7 +138,7 @@ def pack_splits(
     Raises:
         UserError: the training split does not fill one sequence, or the input changed under way.
     """
-    totals = {split: _totals(files, split, info.special.sep) for split in SPLITS}
+    totals = {split: _totals(files, split, info) for split in SPLITS}
     if sum(documents for documents, _, _ in totals.values()) != survey.documents:
         workspace.clear()
         raise UserError(f"The input changed while it was read into {workspace.out}: run the same command again.")
@@ -158,8 +158,7 @@ def pack_splits(
         def stream(split: str) -> Iterator[np.ndarray]:
             nonlocal unknown
             for file in files:
-                with np.load(file) as block:
-                    ids = block[split]
+                ids = read_block(file, split, info.vocab_size)
                 if split == "train":
                     unigram[:] += count_ids(ids, info.vocab_size, info.special.all())
                     unknown += int((ids == info.special.unk).sum())
@@ -191,15 +190,21 @@ def pack_splits(
     return splits, unigram
 
 
-def _totals(files: list[Path], split: str, sep: int) -> tuple[int, int, int]:
+def _totals(files: list[Path], split: str, info: TokenizerInfo) -> tuple[int, int, int]:
     """(documents, bytes, tokens of text) of a split."""
     documents = size = tokens = 0
     for file in files:
-        with np.load(file) as block:
-            counts = block[f"{split}_counts"]
-            documents, size = documents + int(counts[0]), size + int(counts[1])
-            tokens += int((block[split] != sep).sum())
+        counts = read_block(file, f"{split}_counts", info.vocab_size)
+        documents, size = documents + int(counts[0]), size + int(counts[1])
+        tokens += int((read_block(file, split, info.vocab_size) != info.special.sep).sum())
     return documents, size, tokens
+
+
+def _read_survey(path: Path) -> Survey:
+    try:
+        return Survey(**read_json(path, dict.fromkeys(asdict(Survey()), int)))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it, and the same command makes it again.") from error
 
 
 def _refuse_too_few(survey: Survey, sources: list[Source]) -> None:

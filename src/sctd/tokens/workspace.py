@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from sctd.errors import UserError
 from sctd.files import write_json
+from sctd.json_text import read_json
 from sctd.locks import BusyError, is_only_holder, locked
 from sctd.tokens.manifest import MANIFEST, Manifest, read_manifest
 from sctd.tokens.parts import Part
@@ -111,9 +112,13 @@ class Workspace:
                 raise UserError(f"{self.out} holds other files: choose a new or empty folder for --out.")
             return
         try:
-            begun = json.loads((self.partial / _JOB).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            begun = read_json(self.partial / _JOB, {"settings": dict, "inputs": list})
+        except FileNotFoundError:
             return  # stopped before anything was done
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.partial / _JOB} is damaged ({error}): delete the folder {self.out} and begin anew."
+            ) from error
         other = difference(begun, job)
         if other:
             raise UserError(

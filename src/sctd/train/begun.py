@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sctd.check import check
 from sctd.config import PretrainConfig
 from sctd.console import say
 from sctd.errors import UserError
@@ -43,6 +44,7 @@ def resumed(run: Path, config: PretrainConfig, checkpoint: tuple[Path, TrainStat
     """The settings of the run, which those that were given must be."""
     folder, state = checkpoint
     saved = build_config(state.config)
+    check(saved)
     usual = PretrainConfig()
     kept = {name: getattr(config, name) for name in FREE if getattr(config, name) != getattr(usual, name)}
     saved = replace(saved, **kept)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sctd.config import CheckpointConfig
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 from sctd.files import disk_errors, flush_to_disk, sha256_file, whole_folder, write_json
+from sctd.json_text import MAYBE_NUMBER, NUMBER, differs, read_json
+from sctd.model.attention import ATTENTION
 from sctd.train.parallel import spread_like, whole_tensor
 
 FORMAT = 1
@@ -61,6 +65,18 @@ def list_checkpoints(run: Path) -> list[Path]:
     found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()] if folder.is_dir() else []
     return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
+
+FILES = ("model.safetensors", "method.safetensors", "optimizer.safetensors")
+FORM: dict[str, Any] = {
+    **dict.fromkeys(("global_step", "tokens", "skipped"), int),
+    **{"seconds": NUMBER, "eval_loss": MAYBE_NUMBER, "config": dict, "data": str},
+    "choices": {
+        **{"steps": int, "micro": (int, type(None)), "device": str},
+        **{"precision": {"fp32", "bf16", "fp16"}, "attention": {*ATTENTION}},
+    },
+    "scaler": {"*": NUMBER},
+    "files": dict.fromkeys(FILES, str),
+}
 
 # the three files of tensors, by name
 Tensors = dict[str, dict[str, Tensor]]
@@ -123,10 +139,10 @@ def kept_checkpoints(run: Path, keep: CheckpointConfig) -> set[Path]:
 def _eval_loss(folder: Path) -> float | None:
     """What state.json says; null where it is damaged, which is said when the checkpoint is asked for."""
     try:
-        loss = json.loads((folder / STATE).read_text(encoding="utf-8")).get("eval_loss")
-    except (OSError, ValueError, AttributeError):
+        loss = read_json(folder / STATE, {"eval_loss?": MAYBE_NUMBER}).get("eval_loss")
+    except (OSError, ValueError):
         return None
-    return float(loss) if isinstance(loss, int | float) else None
+    return None if loss is None else float(loss)
 
 
 def _check_room(place: Path, needed: int) -> None:
@@ -162,20 +178,23 @@ def read_state(folder: Path) -> TrainState:
     if not (folder / STATE).is_file():
         raise UserError(f"{folder} is not a checkpoint: give a folder RUN/checkpoints/step-N, or --resume alone.")
     try:
-        content = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        content = read_json(folder / STATE, {"checksum": str})
         if content.pop("checksum") != _checksum(content):
             raise ValueError
-        files: dict[str, str] = content.pop("files")
-        if content.pop("format") != FORMAT:
+        if content.pop("format", None) != FORMAT:
             raise UserError(f"{folder} was written by another version of sctd; resume it with that version.")
+        if differs(content, FORM) is not None:
+            raise ValueError
+        files = {name: content["files"][name] for name in FILES}
+        del content["files"]
         state = TrainState(**content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{folder / STATE} is damaged ({type(error).__name__}): remove the folder {folder.name} and resume "
             "from the checkpoint before it."
         ) from error
     for name, checksum in files.items():
-        path = folder / Path(name).name
+        path = folder / name
         if not path.is_file() or sha256_file(path) != checksum:
             raise UserError(
                 f"{path} is {'damaged' if path.is_file() else 'missing'}: remove the folder {folder.name} and "
@@ -207,20 +226,39 @@ def load_tensors(folder: Path, name: str) -> dict[str, Tensor]:
         raise UserError(f"{folder / name} cannot be read ({error}); remove the folder {folder.name}.") from error
 
 
+def _other_model(folder: Path, cause: str) -> UserError:
+    return UserError(
+        f"{folder} holds tensors of another model than its settings mean ({cause}): remove the folder {folder.name} "
+        "and resume from the checkpoint before it."
+    )
+
+
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """torch says that names or shapes differ by a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise _other_model(folder, first_line(error)) from error
+
+
 def load_checkpoint(
     folder: Path, model: nn.Module, method: nn.Module | None, optimizers: list[torch.optim.Optimizer]
 ) -> None:
     """Copy a checkpoint's tensors into a model, a keep rule and optimizers that were built from its config."""
     saved = load_tensors(folder, "model.safetensors")
-    parts = {name: spread_like(saved[name], own) for name, own in model.state_dict().items() if name in saved}
-    model.load_state_dict({**saved, **parts})
-    if method is not None:
-        method.load_state_dict(load_tensors(folder, "method.safetensors"))
+    named = dict(model.named_parameters())
+    with fitting(folder):
+        parts = {name: spread_like(saved[name], own) for name, own in model.state_dict().items() if name in saved}
+        model.load_state_dict({**saved, **parts})
+        if method is not None:
+            method.load_state_dict(load_tensors(folder, "method.safetensors"))
     entries: dict[str, dict[str, Tensor]] = {}
     for key, value in load_tensors(folder, "optimizer.safetensors").items():
         kind, _, name = key.partition("/")
+        if name not in named:
+            raise _other_model(folder, f"{key} is of no parameter")
         entries.setdefault(name, {})[kind] = value
-    named = dict(model.named_parameters())
     for optimizer in optimizers:
         own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         for name, state in entries.items():

@@ -10,9 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from sctd.files import disk_errors, write_text
+from sctd.json_text import MAYBE_NUMBER, differs, parse_json
 from sctd.train.trackers import Trackers
 
 METRICS = "metrics.jsonl"
+LINE = {"step": int, "drift?": {"*": [MAYBE_NUMBER]}, "warning?": str, "*": MAYBE_NUMBER}
 
 
 class Averages:
@@ -77,15 +79,15 @@ def without_nan(value: Any) -> Any:
 
 
 def read_metrics(run: Path | str) -> list[dict[str, Any]]:
-    """The lines of RUN/metrics.jsonl; a last line cut short by a kill is left out."""
+    """The lines of RUN/metrics.jsonl; what is none, such as a last one cut short by a kill, is left out."""
     path = Path(run) / METRICS
     lines = []
     if path.exists():
-        for text in path.read_text(encoding="utf-8").splitlines():
+        for text in path.read_bytes().splitlines():
             try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
+                line = parse_json(text)
+            except ValueError:
                 continue
-            if isinstance(line, dict) and isinstance(line.get("step"), int):
+            if differs(line, LINE) is None:
                 lines.append(line)
     return lines

@@ -15,6 +15,7 @@ from typing import Any
 from sctd.console import say
 from sctd.errors import UserError
 from sctd.files import write_json
+from sctd.json_text import read_json
 
 HEARTBEAT = "heartbeat.json"
 WEBHOOK = "SCTD_WEBHOOK"  # of the environment, not a setting: such an address is a secret, and settings are published
@@ -92,8 +93,7 @@ class Pulse:
 def read_heartbeat(run: Path) -> dict[str, Any] | None:
     """The last heartbeat, its time as seconds since 1970; null where there is none that can be read."""
     try:
-        content = json.loads((run / HEARTBEAT).read_text(encoding="utf-8"))
-        content["time"] = datetime.fromisoformat(content["time"]).timestamp()
-        return {"phase": str(content["phase"]), "step": int(content["step"]), "time": float(content["time"])}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        content: dict[str, Any] = read_json(run / HEARTBEAT, {"phase": str, "step": int, "time": str})
+        return content | {"time": datetime.fromisoformat(content["time"]).timestamp()}
+    except (OSError, ValueError, OverflowError):
         return None

@@ -9,23 +9,31 @@ import torch
 
 from sctd.batches.masking import Vocabulary
 from sctd.config import PretrainConfig, resolve_middle, resolve_shape
-from sctd.errors import UserError
+from sctd.errors import UserError, first_line
 from sctd.method.objectives import Objective
 from sctd.method.selection import token_tiers
 from sctd.model.attention import choose_attention
-from sctd.model.bert import Bert, BertConfig
-from sctd.model.hf import from_hf_config, load_hf_state, read_hf_config, read_hf_weights
+from sctd.model.bert import BertConfig
+from sctd.model.hf import build_bert, from_hf_config, load_hf_state, read_hf_config, read_hf_weights
 from sctd.model.starting_values import set_starting_values
 from sctd.tokens.prepared import PreparedData
+from sctd.tokens.tokenizer import try_out
 
 ORIGIN = "origin"  # folder of a run that keeps where its model comes from; sctd.hf.origin writes it
 
 
 def load_tokenizer(folder: Path):  # type: ignore[no-untyped-def]  # transformers' class, imported when used
-    """The Hugging Face tokenizer of a folder."""
+    """The Hugging Face tokenizer of a folder; UserError where there is none."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        try_out(tokenizer)
+    except Exception as error:  # transformers raises whatever its parsers raise
+        raise UserError(
+            f"{folder} has no tokenizer that transformers can load ({first_line(error)}): put the original one there."
+        ) from error
+    return tokenizer
 
 
 def read_vocabulary(data: PreparedData) -> Vocabulary:
@@ -49,7 +57,7 @@ def _check_same_tokenizer(data: PreparedData, folder: Path) -> None:
     """The model that is continued must read the shards' ids as its own tokenizer would have written them."""
     try:
         theirs = load_tokenizer(folder).get_vocab()
-    except (OSError, ValueError, TypeError) as error:
+    except UserError as error:
         raise UserError(
             f"{folder} has no tokenizer that transformers can load; --init-from needs the model's own tokenizer."
         ) from error
@@ -127,7 +135,7 @@ def build_objective(
         if config.method != "dense":
             resolve_middle(config.dropping, shape.num_layers)
         _check_same_tokenizer(data, start)
-    model = Bert(shape)
+    model = build_bert(shape)
     special = data.manifest.special
     pinned = [number for number in (special.sep, special.mask, special.unk) if number is not None]
     tiers = token_tiers(shape.vocab_size, cls_id=special.cls, pad_id=special.pad, pinned_ids=pinned)

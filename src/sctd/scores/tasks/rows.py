@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sctd.console import say
 from sctd.errors import UserError, first_line
+from sctd.json_text import parse_json
 from sctd.scores.tasks.task import Row, Task
 from sctd.text.compression import COMPRESSIONS, damage_errors
 from sctd.text.lines import text_lines
+
+LARGEST = 64 * 2**20  # bytes of a file that is read whole; SQuAD's own are 42 MB at most
 
 
 def read_rows(path: Path, task: Task) -> Iterator[Row]:
@@ -39,9 +41,12 @@ def _bytes(path: Path) -> bytes:
     """A whole file: SQuAD's are one line of 40 MB."""
     try:
         with path.open("rb") as raw:
-            return (COMPRESSIONS[path.suffix](raw) if path.suffix in COMPRESSIONS else raw).read()
+            content = (COMPRESSIONS[path.suffix](raw) if path.suffix in COMPRESSIONS else raw).read(LARGEST + 1)
     except damage_errors() as error:
         raise _damaged(path, error) from error
+    if len(content) > LARGEST:
+        raise UserError(f"{path} is larger than {LARGEST // 2**20} MiB of JSON: bring a copy of the official file.")
+    return content
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
@@ -82,8 +87,8 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
             continue
         place = f"{path}, line {number}"
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            row = parse_json(line)
+        except ValueError as error:
             raise UserError(f"{place}, is not JSON ({first_line(error)}): mend or remove the line.") from error
         if not isinstance(row, dict):
             raise UserError(f"{place}, is no JSON object: mend or remove the line.")
@@ -93,7 +98,7 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
 def _squad(path: Path) -> Iterator[Row]:
     """SQuAD's nested form to one row a question, as the hub has them."""
     try:
-        whole = json.loads(_bytes(path).decode("utf-8"))
+        whole = parse_json(_bytes(path))
         for article in whole["data"]:
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
@@ -110,7 +115,7 @@ def _squad(path: Path) -> Iterator[Row]:
                             },
                         },
                     )
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not JSON in UTF-8 ({first_line(error)}): bring a whole copy.") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(

@@ -52,7 +52,7 @@ def _score(row: Row, name: str) -> float:
     value = field(row, (name, "label"))
     try:
         score = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{row[0]}: the score {value!r} is no number; mend or remove the row.") from error
     if not 0 <= score <= HIGHEST:
         raise UserError(f"{row[0]}: the score {score:g} is not in [0, {HIGHEST:g}]; mend or remove the row.")

@@ -54,7 +54,7 @@ def _span(row: Row, side: str, length: int) -> tuple[int, int]:
     start, end = field(row, (f"start{side}",)), field(row, (f"end{side}",))
     try:
         start, end = int(start), int(end)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{row[0]}: start{side} or end{side} is no number; mend or remove the row.") from error
     if start < 0:
         return -1, -1  # not found when the copy was made
