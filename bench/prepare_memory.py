@@ -2,9 +2,10 @@
 
     python bench/prepare_memory.py --sizes 10 100 1000 --out memory.md
 
-Text is made up: words with Zipf's frequencies, documents of 3 kB on average, the same for the same size. It is written
+Text is made up: words with Zipf's frequencies, documents of 2 kB on average, the same for the same size. It is written
 piece by piece below --scratch and deleted afterwards. Each size is prepared by a process of its own, with a tokenizer
-trained on the first 10 MB, and its peak memory is what the operating system says of it (Linux: ru_maxrss in KiB).
+trained on the first 10 MB; its peak memory and the time that cores worked for it are what the operating system says
+(Linux: ru_maxrss in KiB). Where other work shares the machine, the rate a core is what stays comparable.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def write_text(folder, size):
 
 
 def prepare(text, out, tokenizer, workers):
-    """Run the verb in a process of its own; returns (seconds, bytes of its peak memory)."""
+    """Run the verb in a process of its own; returns (seconds, seconds of its cores, bytes of its peak memory)."""
     words = [sys.executable, "-m", "sctd", "prepare", "--input", text, "--out", out, "--documents", "line"]
     words += ["--workers", workers, *(["--tokenizer", tokenizer] if tokenizer else [])]
     begin = time.monotonic()
@@ -60,7 +61,7 @@ def prepare(text, out, tokenizer, workers):
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"sctd prepare failed on {text}: run it by hand")
-    return time.monotonic() - begin, usage.ru_maxrss * 1024
+    return time.monotonic() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
 def main():
@@ -70,7 +71,7 @@ def main():
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--out", type=Path, help="the table, as Markdown")
     given = parser.parse_args()
-    lines = ["| text | documents | peak memory | seconds | MB/s |", "|---:|---:|---:|---:|---:|"]
+    lines = ["| text | documents | peak memory | seconds | MB/s | MB/s of a core |", "|---:|---:|---:|---:|---:|---:|"]
     print("\n".join(lines), flush=True)
     with tempfile.TemporaryDirectory(prefix="sctd-memory-", dir=given.scratch) as scratch:
         place = Path(scratch)
@@ -78,10 +79,10 @@ def main():
         prepare(place / "sample", place / "trained", None, given.workers)
         for size in given.sizes:
             written, documents = write_text(place / "text", size * 10**6)
-            seconds, peak = prepare(place / "text", place / "data", place / "trained/tokenizer", given.workers)
+            seconds, busy, peak = prepare(place / "text", place / "data", place / "trained/tokenizer", given.workers)
             lines.append(
                 f"| {written / 1e6:,.0f} MB | {documents:,} | {peak / 1e6:,.0f} MB | {seconds:,.0f} | "
-                f"{written / 1e6 / seconds:.1f} |"
+                f"{written / 1e6 / seconds:.1f} | {written / 1e6 / busy:.1f} |"
             )
             print(lines[-1], flush=True)
             shutil.rmtree(place / "text")

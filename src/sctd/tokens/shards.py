@@ -24,22 +24,22 @@ class ShardWriter:
         self.folder, self.split, self.seq_len, self.dtype = folder, split, seq_len, np.dtype(dtype)
         self.rows_a_shard = max(1, shard_bytes // (seq_len * self.dtype.itemsize))
         self.shards: list[Shard] = []
-        self._waiting: list[np.ndarray] = []
-        self._rows_waiting = 0
+        self._rows = np.empty((self.rows_a_shard, seq_len), dtype=self.dtype)  # memory is taken as it is filled
+        self._filled = 0
 
     def add(self, rows: np.ndarray) -> None:
         """Take (n, S) rows of any integer type; full shards go to disk at once."""
         while len(rows):
-            room = self.rows_a_shard - self._rows_waiting
-            self._waiting.append(rows[:room].astype(self.dtype))
-            self._rows_waiting += len(self._waiting[-1])
-            rows = rows[room:]
-            if self._rows_waiting == self.rows_a_shard:
+            taken = rows[: self.rows_a_shard - self._filled]
+            self._rows[self._filled : self._filled + len(taken)] = taken
+            self._filled += len(taken)
+            rows = rows[len(taken) :]
+            if self._filled == self.rows_a_shard:
                 self._flush()
 
     def close(self) -> list[Shard]:
         """Write what is left; returns all shards in order."""
-        if self._rows_waiting:
+        if self._filled:
             self._flush()
         return self.shards
 
@@ -48,10 +48,10 @@ class ShardWriter:
 
         path = self.folder / f"{self.split}-{len(self.shards):05d}.npy"
         with disk_errors(self.folder):
-            np.save(path, np.concatenate(self._waiting))
+            np.save(path, self._rows[: self._filled])
             flush_to_disk(path)
-        self.shards.append(Shard(path.name, self._rows_waiting, sha256_file(path)))
-        self._waiting, self._rows_waiting = [], 0
+        self.shards.append(Shard(path.name, self._filled, sha256_file(path)))
+        self._filled = 0
 
 
 def count_ids(ids: np.ndarray, vocab_size: int, excluded: list[int]) -> np.ndarray:
