@@ -294,7 +294,7 @@ def test_a_name_that_leads_out_of_the_cache_is_refused(corpus: Path, tmp_path: P
     run(corpus, tmp_path / "here")
     upload_folder(tmp_path / "here", "memory://evil/data", last="manifest.json")
     fsspec.filesystem("memory").pipe_file("/evil/data/tokenizer/../../../out.txt", b"out")
-    with pytest.raises(UserError, match=r"evil/data holds a file whose name leads out of it"):
+    with pytest.raises(UserError, match=r"evil/data has an object .* whose name leads out of its folder"):
         load_prepared("memory://evil/data")
     assert not cache.exists()
 
