@@ -2,18 +2,24 @@
 
 import gc
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 import sctd.train.step_memory as step_memory
+from helpers import make_prepared
 from sctd.cli import main
 from sctd.method.objectives import Totals
-from sctd.plan.communication import rate, traffic
+from sctd.plan.communication import Sizes, rate, traffic
 from sctd.plan.devices import DEVICES, parse_gpus
 from sctd.plan.plan import plan
 from sctd.recipe import build_config
+from sctd.tokens.manifest import read_manifest
 
 SHAPE = {"model.num_layers": 4, "model.hidden_size": 64, "model.num_heads": 4, "schedule.steps": 1000}
 V, S = 500, 32
@@ -94,14 +100,47 @@ def test_what_fits_is_said_in_settings():
 
 
 def test_traffic_by_hand():
-    assert traffic(1_000_000, 0, 1).ddp == traffic(1_000_000, 0, 1).fsdp == 0
-    four = traffic(1_000_000, 0, 4)
-    assert four.ddp == 2 * 3 / 4 * 4e6  # all-reduce of float32 gradients
-    assert four.fsdp == 3 * 3 / 4 * 4e6  # gathered for forward and backward, gradients scattered
-    assert traffic(1_000_000, 0, 4, micro_batches=5).fsdp == (10 + 1) * 3 / 4 * 4e6
-    assert traffic(0, 1000, 2).ddp == 2 * 1 / 2 * 2 * 4 * 1000  # the importance's sums and counts
+    sizes = Sizes(parameters=1_000_000, layer=200_000, layers=4, runs=4, vocab_size=0)
+    assert traffic(sizes, 1).ddp == traffic(sizes, 1).fsdp == 0
+    assert traffic(sizes, 4).ddp == 2 * 3 / 4 * 4e6  # all-reduce of float32 gradients
+    # layers gathered for forward and backward, the rest once, all gradients scattered
+    assert traffic(sizes, 4).fsdp == 3 / 4 * (2 * 3.2e6 + 0.8e6 + 4e6)
+    assert traffic(sizes, 4, micro_batches=5).fsdp == 3 / 4 * (5 * (2 * 3.2e6 + 0.8e6) + 4e6)
+    importance = replace(sizes, vocab_size=1000)
+    assert traffic(importance, 2).ddp - traffic(sizes, 2).ddp == 2 * 1 / 2 * 2 * 4 * 1000  # sums and counts
     assert rate(8, 450e9, 50e9) == 450e9
     assert rate(16, 450e9, 50e9) == 50e9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", ["dense", "drop", "consistency"])
+def test_two_processes_send_what_is_counted(tmp_path, parallel, kind):
+    method = "dense" if kind == "dense" else "sctd"
+    interval = 1 if kind == "consistency" else None  # so that the mean over a run's steps is this kind's
+    settings = SHAPE | {"method": method, "parallel": parallel, "batch.size": 8, "batch.micro": 2, "precision": "fp32"}
+    settings |= {"consistency.interval": interval}
+    data = make_prepared(tmp_path)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    job = json.dumps({"data": str(data), "settings": settings, "kind": kind})
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*command, str(Path(__file__).with_name("exchanges.py")), job],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    sent = json.loads(done.stdout.strip().splitlines()[-1])
+    vocab_size = read_manifest(data).vocab_size
+    found = step_memory.step_memory(build_config(settings), kind, vocab_size, S, "cpu", "fp32")
+    sizes = Sizes.of(build_config(settings), found.parameters, vocab_size)
+    if parallel == "ddp":  # a ring of two sends each number once
+        assert 0 <= sent["reduced"] - traffic(sizes, 2).ddp / 4 < 50  # beside them a step's counts and losses
+    else:
+        importance = 2 * sizes.vocab_size
+        assert (sent["gathered"] + sent["scattered"]) / 2 == traffic(sizes, 2, micro_batches=2).fsdp / 4 - importance
 
 
 def test_time_is_operations_over_the_rate_and_dropping_is_as_much_faster_as_the_count_says(capsys):

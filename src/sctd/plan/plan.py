@@ -110,7 +110,7 @@ def of_method(
     """One column of the first table: everything in bytes, seconds and operations."""
     from sctd.method.cost import Shape
     from sctd.method.step_plan import StepPlan
-    from sctd.plan.communication import rate, traffic
+    from sctd.plan.communication import Sizes, rate, traffic
     from sctd.plan.devices import REACHED
     from sctd.train.step_memory import USABLE
 
@@ -126,7 +126,7 @@ def of_method(
     reached = REACHED[config.method] if utilization is None else utilization
     tokens = config.batch.size * length
     seconds = tokens * operations / (device.tflops * 1e12 * reached * count)
-    sent = traffic(memory.parameters, vocab_size, count, max(1, -(-own // max(1, micro))))
+    sent = traffic(Sizes.of(config, memory.parameters, vocab_size), count, max(1, -(-own // max(1, micro))))
     exchange = (sent.fsdp if config.parallel == "fsdp" else sent.ddp) / rate(count, device.link, about["network"])
     return {
         "parameters": memory.parameters,
@@ -161,7 +161,7 @@ def scaling(found: dict[str, Any], config: PretrainConfig) -> list[dict[str, Any
 
     `sequences` and `seconds_a_step` are null where the batch has too few sequences, or cannot be shared evenly.
     """
-    from sctd.plan.communication import COUNTS, rate, traffic
+    from sctd.plan.communication import COUNTS, Sizes, rate, traffic
 
     about, one = found["about"], found["methods"][config.method]
     states = one["states"] * (about["gpus"] if config.parallel == "fsdp" else 1)
@@ -169,7 +169,7 @@ def scaling(found: dict[str, Any], config: PretrainConfig) -> list[dict[str, Any
     for count in COUNTS:
         own = None if config.batch.size % count else config.batch.size // count
         passes = -(-own // max(1, min(own, one["fits"]))) if own else 1
-        sent = traffic(one["parameters"], about["vocab_size"], count, passes)
+        sent = traffic(Sizes.of(config, one["parameters"], about["vocab_size"]), count, passes)
         by = rate(count, about["link"], about["network"])
         lines.append(
             {
