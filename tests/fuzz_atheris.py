@@ -38,7 +38,7 @@ def main():
     name, *flags = sys.argv[1:]
     place = Path(tempfile.mkdtemp(prefix="sctd-fuzz-"))
     make_base(place / "base")
-    signal.signal(signal.SIGALRM, fuzz._hang)
+    signal.signal(signal.SIGPROF, fuzz._hang)
     inputs = fuzz.Inputs(FORMATS[name], place / "base", place / "inputs", seed=1)
 
     def one(data):

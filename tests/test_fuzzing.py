@@ -37,9 +37,9 @@ def inputs(base, tmp_path, monkeypatch, request):
         *((blimp, "score_set"), (probe, "probe_network")),
     ):
         monkeypatch.setattr(module, name, getattr(module, name))
-    before = signal.signal(signal.SIGALRM, fuzz._hang)
+    before = signal.signal(signal.SIGPROF, fuzz._hang)
     yield fuzz.Inputs(FORMATS[request.param], base, tmp_path / "inputs", seed=1)
-    signal.signal(signal.SIGALRM, before)
+    signal.signal(signal.SIGPROF, before)
     vars(recipe).pop("_read_once", None)
 
 

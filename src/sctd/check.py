@@ -7,7 +7,7 @@ from sctd.errors import UserError
 
 # a larger model is a slip of the hand, or a checkpoint's damaged settings
 LARGEST = {
-    **{"num_layers": 1000, "num_heads": 2**10, "hidden_size": 2**16, "intermediate_size": 2**18},
+    **{"num_layers": 512, "num_heads": 2**10, "hidden_size": 2**16, "intermediate_size": 2**18},
     "max_position_embeddings": 2**20,
 }
 

@@ -12,7 +12,7 @@ from sctd.tokens.tokenizer import try_out
 
 HUB = "hf:"
 _COUNTED = re.compile("layer|label|block|expert|head")  # transformers makes an object of each
-MOST_PARTS = 4096
+MOST_PARTS = 512
 MASKED_LM = "AutoModelForMaskedLM"
 # key of config.json in which an export says what the model has read: {"seq_len": S, "token_types": 1 or 2}
 TRAINED_ON = "sctd_trained_on"

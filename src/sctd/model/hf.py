@@ -30,7 +30,7 @@ _SIZES = (
     "max_position_embeddings",
 )
 # of a BERT that could be built at all: larger sizes are a damaged file
-LARGEST = {"num_hidden_layers": 1000, "hidden_size": 2**16}
+LARGEST = {"num_hidden_layers": 512, "hidden_size": 2**16}
 _OTHERS = {
     "type_vocab_size?": int,
     "pad_token_id?": (int, type(None)),
