@@ -142,6 +142,11 @@ def test_every_command_of_the_page_on_data_runs(place, monkeypatch):
     assert shards[0] == shards[1]
 
 
+def test_every_command_of_the_page_on_planning_runs(place):
+    for command in commands("docs/planning.md"):
+        run_sctd(command, place)
+
+
 def test_every_command_of_the_page_on_speed_runs(place):
     for command in commands("docs/benchmarks.md"):
         run_sctd(command, place)
