@@ -14,6 +14,7 @@ import pytest
 from helpers import tiny_encoder, words
 from sctd.cli import main
 from sctd.errors import UserError
+from sctd.markdown import escaped
 from sctd.scores import jobs
 from sctd.scores.evaluate import evaluate
 from sctd.scores.finetuning import default_lr, subset
@@ -287,7 +288,9 @@ def test_the_tables_hold_the_numbers_of_results_json(finished: Path) -> None:
         median = task["arms"]["model"]["dev"]["median"]
         for metric in task["metrics"]:
             row = next(
-                line for line in page.splitlines() if f"| {metric} |" in line and f"{100 * median[metric]:.1f}" in line
+                line
+                for line in page.splitlines()
+                if f"| {escaped(metric)} |" in line and f"{100 * median[metric]:.1f}" in line
             )
             assert row.count("|") == 9
     assert "windows of 24 tokens" in page

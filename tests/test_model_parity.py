@@ -144,7 +144,7 @@ def read(folder):
     ("change", "message"),
     [
         ([], r"config\.json holds no JSON object"),
-        ({"vocab_size": None}, r"config\.json says vocab_size None"),
+        ({"vocab_size": None}, r"config\.json says vocab_size null"),
         ({"num_hidden_layers": "4"}, r"config\.json says num_hidden_layers '4'"),
         ({"intermediate_size": 0}, r"config\.json says intermediate_size 0"),
         ({"num_attention_heads": 5}, r"config\.json: hidden_size is not a multiple"),

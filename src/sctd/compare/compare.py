@@ -174,8 +174,8 @@ def _plan(
         names = {each.name for each in fields(Plan)}
         if differs(kept, {"asked": {"config": dict}, "plan": FORM}) is not None or kept["plan"].keys() != names:
             raise UserError(f"{path} is damaged, or of another version of sctd: give another --out.")
-        before = kept["asked"].get("seeds")
-        if isinstance(before, list) and set(before) < set(asked["seeds"]):
+        before = kept["plan"]["seeds"]
+        if kept["asked"].get("seeds") == before and set(before) < set(asked["seeds"]):
             kept["asked"]["seeds"] = kept["plan"]["seeds"] = asked["seeds"]
         for name, value in asked.items():
             if kept["asked"].get(name) != value:
@@ -184,7 +184,8 @@ def _plan(
                     f"{folder} holds a comparison of other {name}{_where(kept, asked)}: give another --out{more}."
                 )
         plan = Plan(**kept["plan"])
-        write_json(path, {"asked": asked, "plan": vars(plan)})
+        if before != plan.seeds:
+            write_json(path, {"asked": asked, "plan": vars(plan)})
         return plan, make_runs(plan, config, arms)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and holds no comparison: give another --out.")
