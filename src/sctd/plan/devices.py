@@ -46,7 +46,7 @@ class Device:
 
 
 # The network is that of the maker's own machine (DGX, or AMD's platform with a 400 Gbit/s card a GPU). Cards for PCIe
-# are sold in any machine: 8 of them (GeForce: 4) and one card of 100 Gbit/s are our assumption, which --network replaces.
+# are sold in any machine: 8 of them (GeForce: 4) and a card of 100 Gbit/s are our assumption; --network replaces it.
 DEVICES = {
     # https://www.nvidia.com/en-us/data-center/dgx-b200/ and .../hgx/: eight B200
     "B200": Device(2250, 2250, 75, 180, 8000, link=900, together=8, network=400),

@@ -195,7 +195,8 @@ def step_memory(
     embedded = SINGLE * all_rows * (2 if config.model.dropout else 1)
     head = shape.heads(kind) * width * (3 * element + 2 * SINGLE)
     heads, single = shape.heads(kind), element if config.compile else SINGLE
-    # the logarithms of the softmax, and at one pass's backward their gradient and the logits'; fused, logits and gradient
+    # the logarithms of the softmax, and at one pass's backward their gradient and the logits'; fused, the logits and
+    # their gradient
     logits = single * (2 * heads if config.compile else heads + 2 * shape.predictions)
     # after that the gradient of the tied matrix, in autocast's type and in float32
     tied = micro * single * heads * shape.vocab_size + (element + SINGLE) * setting.vocab_size * width
