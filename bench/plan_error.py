@@ -24,8 +24,8 @@ from sctd.bench.worker import Job
 from sctd.config import PretrainConfig
 from sctd.method.cost import Shape
 from sctd.method.step_plan import StepPlan
-from sctd.plan.devices import CPU_PROCESS, ON_CPU
-from sctd.plan.memory import Setting, run_memory
+from sctd.plan.devices import ON_CPU
+from sctd.plan.memory import Setting, run_memory, taken
 from sctd.recipe import build_config, load_recipe
 from sctd.train.device import choose_precision
 from sctd.train.environment import cpu_name
@@ -98,7 +98,7 @@ def line(
     """One method's."""
     assert config.batch.micro is not None
     setting = Setting(vocab_size, length, config.precision, "cpu")
-    bytes_ = run_memory(config, config.batch.micro, config.batch.size, setting).peak + CPU_PROCESS
+    bytes_ = taken(run_memory(config, config.batch.micro, config.batch.size, setting), setting)
     plan = StepPlan.of(config)
     operations = config.batch.size * Shape.of(config, vocab_size, length).mean_training(plan)
     tokens = config.batch.size * length

@@ -131,6 +131,14 @@ def test_the_shares_of_a_gpus_peak_are_those_of_the_measured_run(method, speed):
     assert forecast(config, h200(config), 1)["tokens_per_second"] == pytest.approx(speed, rel=0.005)
 
 
+def test_a_gpus_step_is_not_shorter_than_its_processor_starts_it():
+    config = build_config(load_recipe("small") | {"batch.size": 256})
+    found = forecast(config, h200(config, 128), 1)
+    assert found["waits_for_processor"]
+    # docs/bench/gpu-small-128.md
+    assert found["tokens_per_second"] == pytest.approx(2_177_158, rel=0.1)
+
+
 def test_gradient_checkpointing_keeps_a_layers_input_and_one_layers_activations():
     config = base(**{"method": "dense", "batch.size": 4})
     checkpointed = replace(config, model=replace(config.model, gradient_checkpointing=True))
@@ -165,13 +173,19 @@ def test_a_ring_over_machines_is_as_fast_as_its_slowest_part():
     assert [link_speed(DEVICES["L4"], n) / GB for n in (8, 16)] == [32, 12.5]
 
 
-@pytest.mark.slow  # two processes, twice
+@pytest.mark.slow  # two processes, five times
 @pytest.mark.parametrize(
-    ("parallel", "method", "kind"),
-    [("ddp", "drop", "drop"), ("fsdp", "dense", "dense"), ("fsdp", "sctd", "consistency")],
+    ("parallel", "method", "kind", "micros"),
+    [
+        ("ddp", "drop", "drop", 2),
+        ("fsdp", "dense", "dense", 1),
+        ("fsdp", "dense", "dense", 2),
+        ("fsdp", "sctd", "consistency", 1),
+        ("fsdp", "sctd", "consistency", 2),
+    ],
 )
-def test_what_is_sent_is_what_torch_sends(data, parallel, method, kind):
-    settings = {**SMALL, "batch.micro": 2, "parallel": parallel, "method": method}
+def test_what_is_sent_is_what_torch_sends(data, parallel, method, kind, micros):
+    settings = {**SMALL, "batch.micro": 4 // micros, "parallel": parallel, "method": method}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     job = json.dumps({"data": str(data.path), "settings": settings, "kind": kind})
     done = subprocess.run(
@@ -189,7 +203,7 @@ def test_what_is_sent_is_what_torch_sends(data, parallel, method, kind):
         assert 0 <= sent["reduced"] - count.total - 2 * VOCABULARY < 50  # beside them a step's counts and losses
     else:
         runs = len(Shape.of(config, VOCABULARY, LENGTH).runs(kind))
-        assert fsdp_bytes(count, 2, runs, micros=2) == 4 / 2 * (sent["gathered"] + sent["scattered"])
+        assert fsdp_bytes(count, 2, runs, micros) == 4 / 2 * (sent["gathered"] + sent["scattered"])
 
 
 def test_the_largest_micro_batch_fits_and_one_more_does_not():

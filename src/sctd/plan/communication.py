@@ -24,7 +24,8 @@ def fsdp_bytes(count: Parameters, processes: int, runs: float, micros: int) -> f
     """Bytes that a process sends in a step.
 
     A layer is gathered for its forward and again for its backward pass, in every micro-batch; what is of no layer once
-    a micro-batch, as it stays. Gradients are scattered once a step.
+    a micro-batch, as it stays. Gradients are scattered once a step, those of a layer that runs in both passes twice
+    where gradients of earlier micro-batches wait beside them.
 
     Args:
         count: of the parameters.
@@ -33,7 +34,8 @@ def fsdp_bytes(count: Parameters, processes: int, runs: float, micros: int) -> f
         micros: micro-batches of a step.
     """
     gathered = micros * (count.outside + 2 * runs * count.layer)
-    return ring(processes) * SINGLE * (gathered + count.total)
+    again = (runs - count.num_layers) * count.layer if micros > 1 else 0
+    return ring(processes) * SINGLE * (gathered + count.total + again)
 
 
 def importance_bytes(vocab_size: int, processes: int) -> float:

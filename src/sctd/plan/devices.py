@@ -14,7 +14,6 @@ from sctd.config import Method, PretrainConfig
 from sctd.errors import UserError
 
 GB = 1e9
-MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,9 @@ USABLE = 0.9
 ON_GPU: dict[Method, float] = {"dense": 0.3545, "drop": 0.3132, "sctd": 0.3135}
 ON_CPU: dict[Method, float] = {"dense": 0.68, "drop": 0.64, "sctd": 0.65}
 MEASURED_TOKENS = 32 * 512  # in a step of that measurement
-SHORTEST_STEP = 0.014  # seconds: of small at 256 x 128, where the H200 waits for its processor
-# A process before it holds a model: Python, torch, transformers' tokenizer (docs/planning.md).
-CPU_PROCESS = 400 * MIB
+# Seconds of a GPU's step for each micro-batch, below which it waits for the processor that starts its kernels: the
+# shortest that we measured, of small at 256 x 128 (docs/bench/gpu-small-128.md).
+SHORTEST_PASS = 0.014
 
 
 def parse_gpus(text: str) -> tuple[int, str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from sctd.config import Method, PretrainConfig
 from sctd.plan.communication import ddp_bytes, fsdp_bytes, importance_bytes, link_speed
-from sctd.plan.devices import CPU_PROCESS, GB, USABLE, Device
-from sctd.plan.memory import Parameters, Setting, halved_to, largest_micro, run_memory, settings_that_fit
+from sctd.plan.devices import GB, SHORTEST_PASS, USABLE, Device
+from sctd.plan.memory import Parameters, Setting, halved_to, largest_micro, run_memory, settings_that_fit, taken
 
 SECONDS_A_DAY = 86_400
 # bytes that AdamW and the clipping read and write of a parameter: its gradient three times (norm, scaling, step) and
@@ -45,7 +45,7 @@ class Place:
     @property
     def room(self) -> float:
         """Bytes that a run may take on one device."""
-        return USABLE * self.device.memory * GB - (CPU_PROCESS if self.kind == "cpu" else 0)
+        return USABLE * self.device.memory * GB
 
 
 def micro_batch(config: PretrainConfig, place: Place, processes: int, most: int) -> int:
@@ -80,7 +80,7 @@ def forecast(config: PretrainConfig, place: Place, processes: int) -> dict[str, 
         "largest_micro": most,
         "fits": 0 < micro <= most,
         "memory": memory.to_json(),
-        "process_bytes": CPU_PROCESS if place.kind == "cpu" else 0,
+        "peak_bytes": taken(memory, setting),
         "advice": None,
     }
     if not found["fits"]:
@@ -106,11 +106,14 @@ def forecast(config: PretrainConfig, place: Place, processes: int) -> dict[str, 
     exchange = sent / link_speed(place.device, processes) if processes > 1 else 0.0
     # DDP exchanges during the backward pass of the last micro-batch, FSDP2 all the time
     beside = compute if config.parallel == "fsdp" else 2 / 3 * compute / micros
-    seconds = compute + _optimizer(config, count, place, processes) + max(0.0, exchange - beside)
+    alone = compute + _optimizer(config, count, place, processes)
+    least = 0.0 if place.kind == "cpu" else micros * SHORTEST_PASS
+    seconds = max(alone, least) + max(0.0, exchange - beside)
     steps = config.schedule.steps
     return found | {
         "seconds": seconds,
         "compute_seconds": compute,
+        "waits_for_processor": alone < least,
         "exchange_seconds": exchange,
         "sent": sent,
         "tokens_per_second": config.batch.size * place.seq_len / seconds,
@@ -152,7 +155,7 @@ def scaling(config: PretrainConfig, place: Place) -> list[dict[str, Any]]:
                 "exchange_seconds": found.get("exchange_seconds"),
                 "tokens_per_second": found["tokens_per_second"] if split else None,
                 "micro": found["micro"],
-                "peak": found["memory"]["peak"],
+                "peak_bytes": found["peak_bytes"],
             }
         rows.append(row)
     return rows

@@ -21,6 +21,9 @@ ELEMENT = {"fp32": 4, "bf16": 2, "fp16": 2}  # bytes of what matrix products rea
 TOKEN_TYPES = 2
 ADAMW_STATES = 2  # float32 numbers a parameter: both moments
 MUON_STATES = 1  # of a matrix: its momentum
+# On a CPU: a process that holds no model (Python, torch, a tokenizer), and how many times what is held the process
+# grows by, as glibc keeps what is freed, with gaps. Set on the measurements in docs/planning.md.
+CPU_PROCESS, CPU_GAPS = 400 * 2**20, 1.25
 
 
 @dataclass(frozen=True)
@@ -261,12 +264,17 @@ def run_memory(config: PretrainConfig, micro: int, share: int, setting: Setting)
     return max(found, key=lambda memory: memory.peak)
 
 
+def taken(memory: Memory, setting: Setting) -> int:
+    """Bytes that the device sees of a peak: on a CPU those of the whole process."""
+    return CPU_PROCESS + int(CPU_GAPS * memory.peak) if setting.device == "cpu" else memory.peak
+
+
 def largest_micro(config: PretrainConfig, share: int, room: float, setting: Setting) -> int:
     """The most sequences at a time, up to `share`, that take no more than `room` bytes; 0 where one does not fit."""
     fits, too_many = 0, share + 1
     while too_many - fits > 1:
         middle = (fits + too_many) // 2
-        if run_memory(config, middle, share, setting).peak <= room:
+        if taken(run_memory(config, middle, share, setting), setting) <= room:
             fits = middle
         else:
             too_many = middle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sctd.plan.devices import DEVICES, MEASURED_TOKENS, SHORTEST_STEP
+from sctd.plan.devices import DEVICES, SHORTEST_PASS
 
 GIB = 2**30
 
@@ -58,7 +58,7 @@ def lines(results: dict[str, Any]) -> list[Line]:
         return lambda found: _gib(found["memory"][part])
 
     def peak(found: dict[str, Any]) -> str:
-        return _gib(found["memory"]["peak"] + found["process_bytes"])
+        return _gib(found["peak_bytes"])
 
     held = ["parameters", "optimizer", "gradients", "buckets", "copies", "activations", "loss"]
     present = [part for part in held if any(found["memory"][part] for found in results["methods"].values())]
@@ -81,7 +81,7 @@ def lines(results: dict[str, Any]) -> list[Line]:
     ]
     if results["about"]["steps"] is not None:
         steps = results["about"]["steps"]
-        found.append((f"days for {steps:,} steps", lambda found: _or_dash(found["days"], "{:,.2f}")))
+        found.append((f"days for {steps:,} steps", lambda found: _or_dash(found["days"], "{:,.3g}")))
     return found
 
 
@@ -103,12 +103,10 @@ def notes(results: dict[str, Any]) -> list[str]:
         said.append("The speed is that of compile true; without it a GPU is slower, and needs more memory.")
     if about["device"] != "H200":
         said.append(f"Nobody measured {about['device']}: the share of its peak is that of one H200.")
-    quick = [found for found in methods.values() if found["seconds"] and found["seconds"] < SHORTEST_STEP]
-    few = [found for found in methods.values() if found["sequences"] * about["seq_len"] < MEASURED_TOKENS / 2]
-    if quick or few:
+    if waiting := [name for name, found in methods.items() if found.get("waits_for_processor")]:
         said.append(
-            f"A GPU's step is short here: below some {1000 * SHORTEST_STEP:.0f} ms it waits for the processor, and is "
-            "slower than planned (docs/planning.md)."
+            f"{', '.join(waiting)}: the GPU waits for its processor, which takes some {1000 * SHORTEST_PASS:.0f} ms to "
+            "start a micro-batch's kernels (docs/planning.md)."
         )
     if about["gpus"] > DEVICES[about["device"]].together:
         said.append("What is sent is timed at the links' full rate, without their latency: a lower bound.")
@@ -119,7 +117,7 @@ def _cells(found: dict[str, Any]) -> list[str]:
     return [
         _or_dash(found["sent"], "{:,.2f}", 1e-9),
         _or_dash(found["exchange_seconds"], "{:,.1f}", 1000),
-        _gib(found["peak"]),
+        _gib(found["peak_bytes"]),
         _or_dash(found["tokens_per_second"], "{:,.0f}"),
     ]
 
