@@ -139,6 +139,13 @@ def test_every_command_of_the_page_on_speed_runs(place):
     assert {path.name for path in place.glob("bench.*")} == {"bench.json", "bench.md", "bench.svg"}
 
 
+def test_every_command_of_the_page_on_plans_runs(place):
+    run_sctd("sctd prepare --input my-texts --out data/mine", place)
+    for command in commands("docs/planning.md"):
+        run_sctd(command, place)
+    assert json.loads((place / "large.json").read_text(encoding="utf-8"))["about"]["gpus"] == 16
+
+
 def test_the_python_of_the_docs_runs(place):
     script = "".join(blocks("docs/python.md", "python"))
     script = script.replace("vocab_size=8192, seq_len=128", "vocab_size=400, seq_len=32")

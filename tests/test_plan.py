@@ -145,6 +145,8 @@ def test_gradient_checkpointing_keeps_a_layers_input_and_one_layers_activations(
     setting = Setting(30522, 512)
     plain, less = (run_memory(each, 4, 4, setting).activations for each in (config, checkpointed))
     assert 12 * 4 * 512 * 768 * 4 < less < 0.3 * plain
+    times = [forecast(each, h200(each), 1)["compute_seconds"] for each in (config, checkpointed)]
+    assert times[1] == pytest.approx(4 / 3 * times[0])
 
 
 def test_fsdp_shards_weights_gradients_and_optimizer_but_not_what_is_computed():

@@ -100,6 +100,8 @@ def forecast(config: PretrainConfig, place: Place, processes: int) -> dict[str, 
     peak = place.device.tflops(place.precision)
     assert peak is not None
     compute = 2e-12 * share * shape.mean_training(plan) / (peak * place.reached[config.method])
+    if config.model.gradient_checkpointing:  # the forward pass again, a third of the operations
+        compute *= 4 / 3
     micros = math.ceil(share / micro)
     runs = sum(part * len(shape.runs(kind)) for kind, part in plan.shares().items())
     sent = _sent(config, count, place.vocab_size, processes, runs, micros)

@@ -271,13 +271,16 @@ def taken(memory: Memory, setting: Setting) -> int:
 
 def largest_micro(config: PretrainConfig, share: int, room: float, setting: Setting) -> int:
     """The most sequences at a time, up to `share`, that take no more than `room` bytes; 0 where one does not fit."""
-    fits, too_many = 0, share + 1
+
+    def fit(micro: int) -> bool:
+        return taken(run_memory(config, micro, share, setting), setting) <= room
+
+    if fit(share):  # first, as a step of one micro-batch holds no gradients beside it
+        return share
+    fits, too_many = 0, share
     while too_many - fits > 1:
         middle = (fits + too_many) // 2
-        if taken(run_memory(config, middle, share, setting), setting) <= room:
-            fits = middle
-        else:
-            too_many = middle
+        fits, too_many = (middle, too_many) if fit(middle) else (fits, middle)
     return fits
 
 
