@@ -24,9 +24,9 @@ def main():
     objective = build_objective(config, data, vocabulary, cpu).train()
 
     def optimizers(model):
-        return build_optimizers(model, config.optimizer, 1e-3, "fp32")
+        return build_optimizers(model, config.optimizer, 1e-3, "bf16")
 
-    stepper = Stepper(objective, optimizers, "fp32", cpu, config.batch.micro, 1.0, 1, False, processes, config.parallel)
+    stepper = Stepper(objective, optimizers, "bf16", cpu, config.batch.micro, 1.0, 1, False, processes, config.parallel)
     share = config.batch.size // processes.count
     batch = TrainingBatches(data.train, vocabulary, config.masking, config.batch.size, 1).at(1)
     batch = batch.split(share)[processes.rank]

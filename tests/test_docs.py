@@ -142,15 +142,17 @@ def test_every_command_of_the_page_on_data_runs(place, monkeypatch):
     assert shards[0] == shards[1]
 
 
-def test_every_command_of_the_page_on_planning_runs(place):
-    for command in commands("docs/planning.md"):
-        run_sctd(command, place)
-
-
 def test_every_command_of_the_page_on_speed_runs(place):
     for command in commands("docs/benchmarks.md"):
         run_sctd(command, place)
     assert {path.name for path in place.glob("bench.*")} == {"bench.json", "bench.md", "bench.svg"}
+
+
+def test_every_command_of_the_page_on_plans_runs(place):
+    run_sctd("sctd prepare --input my-texts --out data/mine", place)
+    for command in commands("docs/planning.md"):
+        run_sctd(command, place)
+    assert json.loads((place / "large.json").read_text(encoding="utf-8"))["about"]["gpus"] == 16
 
 
 def test_the_python_of_the_docs_runs(place):

@@ -1,6 +1,5 @@
-"""What a run would need on other devices: the count of its memory beside the real step's, the rest by hand."""
+"""What `sctd plan` counts: by hand, and against what torch really holds, saves and sends."""
 
-import gc
 import json
 import os
 import subprocess
@@ -11,199 +10,303 @@ from pathlib import Path
 import pytest
 import torch
 
-import sctd.train.step_memory as step_memory
 from helpers import make_prepared
-from sctd.cli import main
+from sctd.batches.loader import TrainingBatches
+from sctd.config import PretrainConfig
+from sctd.errors import UserError
+from sctd.method.cost import Shape
 from sctd.method.objectives import Totals
-from sctd.plan.communication import Sizes, rate, traffic
-from sctd.plan.devices import DEVICES, parse_gpus
+from sctd.method.step_plan import StepPlan
+from sctd.plan.communication import ddp_bytes, fsdp_bytes, link_speed
+from sctd.plan.devices import CPU, DEVICES, GB, MEASURED_TOKENS, ON_GPU, parse_gpus
+from sctd.plan.forecast import OPTIMIZER_TRAFFIC, Place, forecast
+from sctd.plan.memory import Parameters, Setting, largest_micro, run_memory, settings_that_fit, step_memory
 from sctd.plan.plan import plan
-from sctd.recipe import build_config
-from sctd.tokens.manifest import read_manifest
+from sctd.recipe import build_config, load_recipe
+from sctd.tokens.prepared import load_prepared
+from sctd.train.device import autocast
+from sctd.train.setup import build_objective, read_vocabulary
 
-SHAPE = {"model.num_layers": 4, "model.hidden_size": 64, "model.num_heads": 4, "schedule.steps": 1000}
-V, S = 500, 32
-
-
-def config(**changes):
-    return build_config(SHAPE | {key.replace("__", "."): value for key, value in changes.items()})
-
-
-def counted(settings, kind):
-    return step_memory.step_memory(settings, kind, V, S, "cpu", "fp32")
+MIB = 2**20
+SMALL = {"model.num_layers": 6, "model.hidden_size": 96, "model.num_heads": 3, "batch.size": 8}
+VOCABULARY, LENGTH = 500, 64
 
 
-def test_bert_base_has_its_known_number_of_parameters_and_adamw_keeps_four_numbers_for_each():
-    base = build_config({"model.preset": "base", "schedule.steps": 1})
-    found = step_memory.step_memory(base, "dense", 30522, 512, "cuda", "bf16")
-    encoder = 109_482_240 - 768 * 768 - 768  # Hugging Face's BertModel, without its pooler
-    assert found.parameters == encoder + (768 * 768 + 768) + 2 * 768 + 30522
-    assert found.states == pytest.approx(16 * found.parameters, rel=2e-4)  # float32: weight, gradient, two moments
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    place = tmp_path_factory.mktemp("prepared")
+    return load_prepared(make_prepared(place, vocab_size=VOCABULARY, seq_len=LENGTH))
 
 
-@pytest.mark.parametrize("kind", ["dense", "drop", "consistency"])
-def test_what_each_sequence_adds_is_what_autograd_saves_of_a_real_step(kind):
-    settings = config()
-
-    def saved(micro):
-        objective = step_memory._objective(settings, kind, V, S, "cpu")
-        own = {p.untyped_storage().data_ptr() for p in objective.model.parameters()}
-        held = {}
-
-        def keep(tensor):
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                held[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        batch = step_memory._batch(settings, micro, S)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            losses = objective(batch, Totals(batch.predictions, micro), kind)
-        total = sum(held.values())
-        del losses
-        gc.collect()
-        return total
-
-    by_autograd = (saved(16) - saved(8)) / 8
-    # the peak comes when the backward pass has begun: less by what it let go, more by what it needs in passing
-    assert 0.95 * by_autograd < counted(settings, kind).a_sequence < 1.25 * by_autograd
+def base(**settings):
+    return build_config(load_recipe("base") | settings)
 
 
-def test_the_peak_grows_by_the_same_for_each_sequence():
-    found = counted(config(), "consistency")
-    _, _, peak, _ = step_memory._run(config(), "consistency", V, S, "cpu", "fp32", 24)
-    assert found.peak(24) == pytest.approx(peak, rel=0.03)
-    assert found.largest_micro(found.peak(24) + 1) == 24
-    assert found.largest_micro(found.states) == 0
+def h200(config, length=512):
+    return Place(DEVICES["H200"], "cuda", "bf16", ON_GPU, 30522, length)
 
 
-def test_recomputing_layers_and_other_optimizers_are_in_the_count():
-    plain = counted(config(), "dense")
-    assert counted(config(model__gradient_checkpointing=True), "dense").a_sequence < plain.a_sequence
-    assert counted(config(optimizer__name="muon"), "dense").states < plain.states  # one moment for a matrix
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model.preset": "tiny"},
+        {"model.preset": "mini", "model.max_position_embeddings": 200},
+        {"model.num_layers": 5, "model.hidden_size": 48, "model.num_heads": 4, "model.intermediate_size": 100},
+    ],
+)
+def test_parameters_are_as_many_as_the_models(data, settings):
+    config = build_config({"method": "dense", **settings})
+    objective = build_objective(config, data, read_vocabulary(data), torch.device("cpu"))
+    assert Parameters.of(config, VOCABULARY, LENGTH).total == sum(p.numel() for p in objective.parameters())
+    matrices = [p for p in objective.model.layers[0].parameters() if p.ndim == 2]
+    assert Parameters.of(config, VOCABULARY, LENGTH).layer_matrix == sum(p.numel() for p in matrices)
 
 
-def test_the_count_leaves_no_tensor_behind_and_touches_no_generator():
-    before = torch.random.get_rng_state()
-    counted(config(), "drop")
-    assert torch.equal(torch.random.get_rng_state(), before)
+def test_bert_base_has_its_published_number_of_parameters():
+    count = Parameters.of(base(), 30522, 512)
+    pooler = 768 * 768 + 768
+    assert count.embeddings + 12 * count.layer + pooler == 109_482_240  # BertModel's, "110M"
+    assert count.total == 109_514_298  # BertForMaskedLM's
 
 
-def test_what_fits_is_said_in_settings():
-    found = counted(config(), "consistency")
-    asked = ("consistency", V, S, "cpu", "fp32")
-    room = found.peak(5) / step_memory.USABLE
-    assert step_memory.settings_that_fit(config(), *asked, room) == "batch.micro 5"
-    less = found.peak(1) * 0.97 / step_memory.USABLE
-    assert "gradient_checkpointing true and batch.micro" in step_memory.settings_that_fit(config(), *asked, less)
-    assert "a smaller model" in step_memory.settings_that_fit(config(), *asked, found.states / 2)
+def test_adamw_holds_two_numbers_a_parameter_and_muon_one_of_a_matrix():
+    count = Parameters.of(base(), 30522, 512)
+    assert 4 * count.optimizer_numbers("adamw") == 8 * 109_514_298
+    matrices = 12 * 12 * 768**2 + 768**2
+    assert count.optimizer_numbers("muon") == 2 * 109_514_298 - matrices
 
 
-def test_traffic_by_hand():
-    sizes = Sizes(parameters=1_000_000, layer=200_000, layers=4, runs=4, vocab_size=0)
-    assert traffic(sizes, 1).ddp == traffic(sizes, 1).fsdp == 0
-    assert traffic(sizes, 4).ddp == 2 * 3 / 4 * 4e6  # all-reduce of float32 gradients
-    # layers gathered for forward and backward, the rest once, all gradients scattered
-    assert traffic(sizes, 4).fsdp == 3 / 4 * (2 * 3.2e6 + 0.8e6 + 4e6)
-    assert traffic(sizes, 4, micro_batches=5).fsdp == 3 / 4 * (5 * (2 * 3.2e6 + 0.8e6) + 4e6)
-    importance = replace(sizes, vocab_size=1000)
-    assert traffic(importance, 2).ddp - traffic(sizes, 2).ddp == 2 * 1 / 2 * 2 * 4 * 1000  # sums and counts
-    assert rate(8, 450e9, 50e9) == 450e9
-    assert rate(16, 450e9, 50e9) == 50e9
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("method", "kind", "settings"),
+    [
+        ("dense", "dense", {}),
+        ("dense", "dense", {"model.attention": "sdpa"}),
+        ("dense", "dense", {"model.dropout": 0.1, "model.attention_dropout": 0.1}),
+        ("drop", "drop", {}),
+        ("drop", "drop", {"dropping.route": "skip", "dropping.keep_ratio": 0.25}),
+        ("sctd", "consistency", {}),
+        ("sctd", "consistency", {"consistency.share_prefix": False, "consistency.place": "mean"}),
+    ],
+)
+def test_activations_are_what_autograd_saves_within_three_percent(data, precision, method, kind, settings):
+    config = build_config({"method": method, **SMALL, **settings})
+    vocabulary = read_vocabulary(data)
+    objective = build_objective(config, data, vocabulary, torch.device("cpu")).train()
+    batch = TrainingBatches(data.train, vocabulary, config.masking, config.batch.size, 1).at(1)
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*objective.parameters(), *objective.buffers()]}
+    saved = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with autocast(precision, torch.device("cpu")):
+            losses = objective(batch, Totals(batch.predictions, len(batch)), kind)
+        assert losses.total.requires_grad  # and nothing that was saved is gone
+    shape = Shape.of(config, VOCABULARY, LENGTH)
+    memory = step_memory(config, shape, kind, 8, False, Setting(VOCABULARY, LENGTH, precision, "cpu"))
+    at_backward = 8 * 4 * VOCABULARY * 2 * shape.predictions  # gradients of the logits, which are not saved
+    planned = memory.copies + memory.activations + memory.loss - at_backward
+    assert planned == pytest.approx(sum(saved.values()), rel=0.03)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-@pytest.mark.parametrize("kind", ["dense", "drop", "consistency"])
-def test_two_processes_send_what_is_counted(tmp_path, parallel, kind):
-    method = "dense" if kind == "dense" else "sctd"
-    interval = 1 if kind == "consistency" else None  # so that the mean over a run's steps is this kind's
-    settings = SHAPE | {"method": method, "parallel": parallel, "batch.size": 8, "batch.micro": 2, "precision": "fp32"}
-    settings |= {"consistency.interval": interval}
-    data = make_prepared(tmp_path)
+@pytest.mark.parametrize(("method", "mib"), [("dense", 6673), ("drop", 5432), ("sctd", 8463)])
+def test_memory_on_the_h200_is_as_measured_within_two_percent(method, mib):
+    # docs/bench/gpu-base-512.md: 32 x 512 tokens, compiled, AdamW
+    config = base(**{"method": method, "batch.size": 32, "compile": True})
+    assert run_memory(config, 32, 32, Setting(30522, 512)).peak == pytest.approx(mib * MIB, rel=0.02)
+
+
+@pytest.mark.parametrize(("method", "speed"), [("dense", 612_121), ("drop", 726_100), ("sctd", 676_416)])
+def test_the_shares_of_a_gpus_peak_are_those_of_the_measured_run(method, speed):
+    config = base(**{"method": method, "batch.size": 32})
+    operations = MEASURED_TOKENS / 512 * Shape.of(config, 30522, 512).mean_training(StepPlan.of(config))
+    optimizer = OPTIMIZER_TRAFFIC * 109_514_298 / 4.8e12
+    reached = 2 * operations / (MEASURED_TOKENS / speed - optimizer) / 989.4e12
+    assert ON_GPU[method] == pytest.approx(reached, abs=0.0005)
+    assert forecast(config, h200(config), 1)["tokens_per_second"] == pytest.approx(speed, rel=0.005)
+
+
+def test_a_gpus_step_is_not_shorter_than_its_processor_starts_it():
+    config = build_config(load_recipe("small") | {"batch.size": 256})
+    found = forecast(config, h200(config, 128), 1)
+    assert found["waits_for_processor"]
+    # docs/bench/gpu-small-128.md
+    assert found["tokens_per_second"] == pytest.approx(2_177_158, rel=0.1)
+
+
+def test_gradient_checkpointing_keeps_a_layers_input_and_one_layers_activations():
+    config = base(**{"method": "dense", "batch.size": 4})
+    checkpointed = replace(config, model=replace(config.model, gradient_checkpointing=True))
+    setting = Setting(30522, 512)
+    plain, less = (run_memory(each, 4, 4, setting).activations for each in (config, checkpointed))
+    assert 12 * 4 * 512 * 768 * 4 < less < 0.3 * plain
+    times = [forecast(each, h200(each), 1)["compute_seconds"] for each in (config, checkpointed)]
+    assert times[1] == pytest.approx(4 / 3 * times[0])
+
+
+def test_fsdp_shards_weights_gradients_and_optimizer_but_not_what_is_computed():
+    config = base(**{"method": "dense", "batch.size": 64, "parallel": "fsdp"})
+    alone, spread = (run_memory(config, 8, 8, Setting(30522, 512, processes=n)) for n in (1, 8))
+    count = Parameters.of(config, 30522, 512)
+    assert spread.optimizer == alone.optimizer / 8
+    assert spread.parameters == pytest.approx(alone.parameters / 8 + 4 * (count.outside + 2 * count.layer), abs=1)
+    assert (spread.activations, spread.copies, spread.buckets) == (alone.activations, alone.copies, 0)
+    assert (
+        run_memory(replace(config, parallel="ddp"), 8, 8, Setting(30522, 512, processes=8)).buckets == 4 * count.total
+    )
+
+
+def test_rings_send_what_a_hand_computes():
+    count = Parameters(embeddings=100, layer=10, layer_matrix=8, head=20, head_matrix=9, num_layers=4)
+    assert ddp_bytes(count, 4) == 2 * 3 / 4 * 4 * 160
+    assert ddp_bytes(count, 1) == fsdp_bytes(count, 1, runs=4, micros=1) == 0
+    # the layers gathered twice and all scattered once: three times (n - 1) / n, but for what stays gathered
+    assert fsdp_bytes(count, 4, runs=4, micros=1) == 3 / 4 * 4 * (3 * 40 + 2 * 120)
+    assert fsdp_bytes(count, 4, runs=4, micros=3) == 3 / 4 * 4 * (3 * (120 + 2 * 40) + 160)
+
+
+def test_a_ring_over_machines_is_as_fast_as_its_slowest_part():
+    assert [link_speed(DEVICES["H100"], n) / GB for n in (2, 8, 16)] == [450, 450, 400]
+    assert [link_speed(DEVICES["L4"], n) / GB for n in (8, 16)] == [32, 12.5]
+
+
+@pytest.mark.slow  # two processes, five times
+@pytest.mark.parametrize(
+    ("parallel", "method", "kind", "micros"),
+    [
+        ("ddp", "drop", "drop", 2),
+        ("fsdp", "dense", "dense", 1),
+        ("fsdp", "dense", "dense", 2),
+        ("fsdp", "sctd", "consistency", 1),
+        ("fsdp", "sctd", "consistency", 2),
+    ],
+)
+def test_what_is_sent_is_what_torch_sends(data, parallel, method, kind, micros):
+    settings = {**SMALL, "batch.micro": 4 // micros, "parallel": parallel, "method": method}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    job = json.dumps({"data": str(data), "settings": settings, "kind": kind})
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    job = json.dumps({"data": str(data.path), "settings": settings, "kind": kind})
     done = subprocess.run(
         [*command, str(Path(__file__).with_name("exchanges.py")), job],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     sent = json.loads(done.stdout.strip().splitlines()[-1])
-    vocab_size = read_manifest(data).vocab_size
-    found = step_memory.step_memory(build_config(settings), kind, vocab_size, S, "cpu", "fp32")
-    sizes = Sizes.of(build_config(settings), found.parameters, vocab_size)
-    if parallel == "ddp":  # a ring of two sends each number once
-        assert 0 <= sent["reduced"] - traffic(sizes, 2).ddp / 4 < 50  # beside them a step's counts and losses
+    config = build_config(settings)
+    count = Parameters.of(config, VOCABULARY, LENGTH)
+    if parallel == "ddp":
+        assert 0 <= sent["reduced"] - count.total - 2 * VOCABULARY < 50  # beside them a step's counts and losses
     else:
-        importance = 2 * sizes.vocab_size
-        assert (sent["gathered"] + sent["scattered"]) / 2 == traffic(sizes, 2, micro_batches=2).fsdp / 4 - importance
+        runs = len(Shape.of(config, VOCABULARY, LENGTH).runs(kind))
+        assert fsdp_bytes(count, 2, runs, micros) == 4 / 2 * (sent["gathered"] + sent["scattered"])
 
 
-def test_time_is_operations_over_the_rate_and_dropping_is_as_much_faster_as_the_count_says(capsys):
-    found = plan(config(batch__size=64), "4xA100", vocab_size=V, seq_len=S, utilization=0.5)
-    dense, drop = found["methods"]["dense"], found["methods"]["drop"]
-    operations = dense["operations_a_token"] * 64 * S
-    assert dense["seconds_a_step"] == pytest.approx(operations / (0.5 * 312e12 * 4))
-    assert dense["seconds"] == pytest.approx(1000 * dense["seconds_a_step"])
-    ratio = drop["operations_a_token"] / dense["operations_a_token"]
-    assert drop["seconds_a_step"] / dense["seconds_a_step"] == pytest.approx(ratio)
-    assert [line["gpus"] for line in found["scaling"]] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
-    assert found["scaling"][7]["sequences"] is None  # 128 devices and 64 sequences
-    assert "too few" in capsys.readouterr().out
-
-
-def test_with_fsdp_every_device_holds_its_part_of_the_states():
-    whole = plan(config(), "8xH100", vocab_size=V, seq_len=S)
-    parts = plan(config(parallel="fsdp"), "8xH100", vocab_size=V, seq_len=S)
-    assert parts["methods"]["sctd"]["states"] == whole["methods"]["sctd"]["states"] / 8
-    assert parts["scaling"] == whole["scaling"]  # which has both ways in any case
-
-
-def test_a_model_that_cannot_drop_is_planned_dense_alone(capfd):
-    found = plan(config(method="dense", model__num_layers=3), "T4", vocab_size=V, seq_len=S)
-    assert list(found["methods"]) == ["dense"]
-    assert found["about"]["precision"] == "fp16"
-    assert "drop is left out" in capfd.readouterr().err
-
-
-def test_a_model_that_does_not_fit_says_so(capsys):
-    settings = build_config(
-        {"model.preset": "large", "model.num_layers": 4, "model.hidden_size": 8192, "schedule.steps": 1}
-    )
-    found = plan(replace(settings, method="dense"), "T4", vocab_size=30522, seq_len=512)
-    assert found["methods"]["dense"]["peak"] is None
-    assert "does not fit" in capsys.readouterr().out
-
-
-def test_devices_are_named_whatever_their_case():
-    assert parse_gpus("8xh100") == (8, "H100", DEVICES["H100"])
-    assert parse_gpus("A100-40gb")[0] == 1
+def test_the_largest_micro_batch_fits_and_one_more_does_not():
+    config, setting = base(**{"batch.size": 4096}), Setting(30522, 512)
+    most = largest_micro(config, 4096, 40e9, setting)
+    assert run_memory(config, most, 4096, setting).peak <= 40e9 < run_memory(config, most + 1, 4096, setting).peak
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("settings", "room", "more", "told"),
     [
-        (["--gpus", "8xH999"], 'there is no device "H999"'),
-        (["--gpus", "0xH100"], "0 devices; give 1 or more"),
-        (["--gpus", ""], "there is no device"),
-        (["--gpus", "3xH100"], "not a multiple of the number of devices, 3"),
-        (["--utilization", "2"], "must be above 0, at most 1"),
-        (["--network", "0"], "must be above 0"),
-        (["--vocab-size", "1"], "out of range"),
-        (["--data", "nowhere"], "prepare the data first"),
+        ({}, 12e9, {}, "batch.micro 32 or model.gradient_checkpointing true with batch.micro 64"),
+        ({}, 12e9, {"failed": 32}, "batch.micro 16 or model.gradient_checkpointing true with batch.micro 64"),
+        ({"batch.micro": 1}, 2.4e9, {"failed": 1}, "model.gradient_checkpointing true"),
+        ({}, 1.9e9, {"processes": 8}, "parallel fsdp with batch.micro 2"),
+        ({"model.gradient_checkpointing": True}, 2.1e9, {}, "data prepared with --seq-len 256 and batch.micro 1"),
+        ({}, 1e9, {}, "a smaller model"),
     ],
 )
-def test_what_cannot_be_planned_is_said_in_a_sentence(capsys, words, said):
-    assert main(["plan", "--config", "mini", *words]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+def test_settings_that_fit_are_named(settings, room, more, told):
+    assert settings_that_fit(base(**settings), 30522, 512, room, **more) == told
 
 
-def test_everything_is_written_for_a_program_to_read(tmp_path):
-    assert main(["plan", "--config", "mini", "--gpus", "2xL4", "--json", str(tmp_path / "plan.json")]) == 0
-    assert json.loads((tmp_path / "plan.json").read_text())["about"]["device"] == "L4"
+def test_the_count_of_memory_is_imported_without_torch():
+    code = "import sys, sctd.plan.memory, sctd.plan.plan; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("8xH100", (8, "H100")), ("l4", (1, "L4")), ("16 x a100-80gb", (16, "A100-80GB")), ("CPU", (1, CPU))],
+)
+def test_gpus_are_read_as_people_write_them(text, meant):
+    assert parse_gpus(text) == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"gpus": "8xH10"}, 'did you mean "8xH100"'),
+        ({"gpus": "8xH999"}, 'did you mean "8xH'),
+        ({"gpus": "many H100"}, "such as 8xH100"),
+        ({"gpus": "0xH100"}, "1 to 1,024"),
+        ({"gpus": "2xcpu"}, "leave the number out"),
+        ({"gpus": "7xH100"}, "not a multiple of the number of GPUs, 7"),
+        ({"gpus": "H100", "utilization": 1.5}, "(0, 1]"),
+        ({"gpus": "H100", "network": 0}, "above 0"),
+        ({"gpus": "H100", "vocab_size": 3}, "100 or more"),
+        ({"gpus": "H100", "json": "nowhere/plan.json"}, "not a folder"),
+        ({"gpus": "T4", "config": PretrainConfig(precision="bf16")}, "T4 does not multiply bf16"),
+        ({"gpus": "H100", "config": PretrainConfig(init_from="x")}, "leave it out"),
+        ({"gpus": "H100", "config": PretrainConfig(optimizer=replace(PretrainConfig().optimizer, name="sgd"))}, "sgd"),
+    ],
+)
+def test_what_cannot_be_planned_is_said_in_a_sentence(given, told):
+    with pytest.raises(UserError) as error:
+        plan(**given)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_plan_holds_the_methods_side_by_side_and_all_numbers_of_gpus(tmp_path, capsys):
+    results = plan(base(), "8xH100", json=str(tmp_path / "plan.json"))
+    assert json.loads((tmp_path / "plan.json").read_text(encoding="utf-8")) == results
+    assert [*results["methods"]] == ["dense", "drop", "sctd"]
+    sctd = results["methods"]["sctd"]
+    assert sctd["days"] == pytest.approx(200_000 * sctd["seconds"] / 86_400)
+    assert [row["gpus"] for row in results["scaling"]] == [2**power for power in range(11)]
+    assert results["scaling"][0]["ddp"]["sent"] == 0
+    assert results["scaling"][-1]["ddp"]["tokens_per_second"] is None  # 256 sequences for 1,024 GPUs
+    shown = capsys.readouterr()
+    assert "days for 200,000 steps" in shown.out
+    assert "Nobody measured H100" in " ".join(shown.err.split())
+
+
+def test_without_a_number_of_steps_there_are_no_days(capsys):
+    config = replace(base(), schedule=PretrainConfig().schedule)
+    assert plan(config, "H100")["methods"]["dense"]["days"] is None
+    assert "no schedule.steps" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_drop_is_planned_dense_alone():
+    assert [*plan(PretrainConfig(method="dense", model=replace(base().model, preset="tiny")), "L4")["methods"]] == [
+        "dense"
+    ]
+
+
+def test_what_does_not_fit_is_said_with_what_would(capsys):
+    found = plan(base(**{"model.preset": "large", "batch.micro": 64}), "T4")["methods"]["sctd"]
+    assert not found["fits"]
+    assert found["advice"].startswith("batch.micro 8 or model.gradient_checkpointing true")
+    assert "sctd does not fit" in capsys.readouterr().err
+
+
+def test_vocabulary_and_length_come_from_the_data(data):
+    about = plan(base(), "H100", data=str(data.path))["about"]
+    assert (about["vocab_size"], about["seq_len"]) == (VOCABULARY, LENGTH)
+
+
+def test_this_processor_is_measured(data):
+    results = plan(build_config({**SMALL, "precision": "fp32"}), data=str(data.path))
+    assert results["about"]["peak_tflops"] > 0
+    assert results["methods"]["drop"]["operations_a_token"] < results["methods"]["dense"]["operations_a_token"]
+    assert results["scaling"] == []

@@ -77,7 +77,7 @@ VERBS = {
         stopped=KEPT,
     ),
     "bench": Verb("sctd.bench.bench:bench", "how fast the methods train here, beside what a user would run instead"),
-    "plan": Verb("sctd.plan.plan:plan", "what a run needs and takes on devices that are not at hand"),
+    "plan": Verb("sctd.plan.plan:plan", "parameters, memory, speed and days of a run, on machines that are not here"),
     "recipes": Verb("sctd.recipe:recipes", "the recipes that ship with sctd"),
 }
 

@@ -65,26 +65,47 @@ def ours(job: Job, config: PretrainConfig, commands: Commands) -> None:
         commands.answer(seconds=(time.perf_counter() - began) / command["steps"], parts=parts)
 
 
+class MatmulRate:
+    """The bare matrix product at the sizes of a feed-forward layer, and at one large size.
+
+    Args:
+        rows: of the feed-forward products.
+        hidden_size: H.
+        intermediate_size: width of the feed-forward layer.
+        device: where.
+        precision: fp32, bf16 or fp16.
+    """
+
+    def __init__(
+        self, rows: int, hidden_size: int, intermediate_size: int, device: torch.device, precision: str
+    ) -> None:
+        self.device = device
+        dtype = AUTOCAST_TYPES.get(precision, torch.float32)
+        large = 2048 if device.type == "cpu" else 8192
+        self.sizes = [(rows, hidden_size, intermediate_size), (rows, intermediate_size, hidden_size), (large,) * 3]
+        self.pairs = [
+            (torch.randn(m, k, device=device, dtype=dtype), torch.randn(k, n, device=device, dtype=dtype))
+            for m, k, n in self.sizes
+        ]
+
+    def seconds(self) -> float:
+        """Of a multiply-add, at the best of the sizes, measured now."""
+        found = []
+        for (m, k, n), (left, right) in zip(self.sizes, self.pairs, strict=True):
+            for _ in range(3):
+                began = time.perf_counter()
+                left @ right
+                synchronise(self.device)
+                found.append((time.perf_counter() - began) / (m * k * n))
+        return min(found)
+
+
 def matmul(job: Job, config: PretrainConfig, commands: Commands) -> None:
     """The bare matrix product; `seconds` is the time of a multiply-add, at the best of a few sizes."""
     data = load_prepared(Path(job.data))
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)[0]
-    dtype = AUTOCAST_TYPES.get(precision, torch.float32)
     _, hidden, _, intermediate = resolve_shape(config.model)
-    tokens = config.batch.size * data.manifest.seq_len
-    large = 2048 if device.type == "cpu" else 8192
-    sizes = [(tokens, hidden, intermediate), (tokens, intermediate, hidden), (large, large, large)]
-    pairs = [
-        (torch.randn(m, k, device=device, dtype=dtype), torch.randn(k, n, device=device, dtype=dtype))
-        for m, k, n in sizes
-    ]
+    rate = MatmulRate(config.batch.size * data.manifest.seq_len, hidden, intermediate, device, precision)
     while commands.next_step() is not None:
-        found = []
-        for (m, k, n), (left, right) in zip(sizes, pairs, strict=True):
-            for _ in range(3):
-                began = time.perf_counter()
-                left @ right
-                synchronise(device)
-                found.append((time.perf_counter() - began) / (m * k * n))
-        commands.answer(seconds=min(found), parts={})
+        commands.answer(seconds=rate.seconds(), parts={})

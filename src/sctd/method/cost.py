@@ -80,25 +80,32 @@ class Shape:
         """The masked-LM head."""
         return rows * self.hidden_size * (self.hidden_size + self.vocab_size)
 
-    def forward(self, kind: StepKind) -> int:
-        """Forward pass of one sequence in a step of this kind."""
-        full = self.layer(self.length, self.length)
+    def runs(self, kind: StepKind) -> list[tuple[int, int]]:
+        """(rows of queries, rows of keys) of every layer that a sequence runs through in a step of this kind.
+
+        Both passes of a consistency step, one after the other; a last layer runs at the rows that are read.
+        """
         last = self.num_layers - 1
+        full = (self.length, self.length)
         if kind == "dense":
-            return last * full + self._last(self.predictions)
+            return [full] * last + [(self.predictions, self.length)]
         route = self.route or Route("hybrid", self.num_layers // 2 - 1, last)
-        read = self.predictions + (self.compared if kind == "consistency" else 0)
+        read = (self.predictions + (self.compared if kind == "consistency" else 0), self.length)
         keys = self.length if ROUTES[route.name].reads_all else self.kept  # of the first middle layer
-        middle = self.layer(self.kept, keys) + (route.end - route.start - 1) * self.layer(self.kept, self.kept)
-        dropped = (route.start + last - route.end) * full + middle + self._last(read)
+        middle = [(self.kept, keys)] + [(self.kept, self.kept)] * (route.end - route.start - 1)
+        dropped = [full] * route.start + middle + [full] * (last - route.end) + [read]
         if kind == "drop":
             return dropped
-        own_prefix = 0 if self.share_prefix else route.start * full
-        return dropped + own_prefix + (last - route.start) * full + self._last(read)
+        own_prefix = 0 if self.share_prefix else route.start
+        return dropped + [full] * (own_prefix + last - route.start) + [read]
 
-    def _last(self, rows: int) -> int:
-        """The last layer at the rows that are read, and the head at the predicted ones."""
-        return self.layer(rows, self.length) + self.head(self.predictions)
+    def heads(self, kind: StepKind) -> int:
+        """Rows of a sequence at which the masked-LM head runs."""
+        return self.predictions * (2 if kind == "consistency" else 1)
+
+    def forward(self, kind: StepKind) -> int:
+        """Forward pass of one sequence in a step of this kind."""
+        return sum(self.layer(*rows) for rows in self.runs(kind)) + self.head(self.heads(kind))
 
     def training(self, kind: StepKind) -> int:
         """Forward and backward pass of one sequence, where every loss has its gradient (variant `paper`)."""

@@ -1,187 +1,173 @@
-"""The verb `plan`: what a run would need and take on devices that are not at hand."""
+"""The verb `plan`: what a run will take on machines that are not here."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sctd.config import Method, PretrainConfig
+from sctd.config import PretrainConfig
 from sctd.errors import UserError
 
 if TYPE_CHECKING:
-    from sctd.plan.devices import Device
-    from sctd.train.step_memory import StepMemory
+    from sctd.plan.forecast import Place
 
-METHODS: tuple[Method, ...] = ("dense", "drop", "sctd")
+METHODS = ("dense", "drop", "sctd")
 
 
 def plan(
     config: PretrainConfig | None = None,
-    gpus: str = "1xH100",
+    gpus: str = "cpu",
     data: str | None = None,
     vocab_size: int = 30522,
     seq_len: int = 512,
     utilization: float | None = None,
-    network: float = 50.0,
+    network: float | None = None,
     json: str | None = None,
 ) -> dict[str, Any]:
-    """What a recipe needs on other devices: memory, operations, time and traffic, for dense, drop and sctd.
+    """Say what a run takes before it is begun: parameters, operations, memory, speed, days, and what is sent.
 
-    Nothing is trained: operations are counted by shape, memory by running a step on tensors without data, and rates
-    come from data sheets and from what was reached on one H200. docs/planning.md says how far that was off.
+    Nothing is trained. dense, drop and sctd stand side by side; the run's own settings say all else. How far the
+    figures are from measured runs is in docs/planning.md.
 
     Args:
-        config: the run; its batch.size is shared among the devices.
-        gpus: such as 8xH100; of T4, V100, A10, L4, L40S, RTX3090, RTX4090, RTX5090, A100-40GB, A100, H100, H200, B200,
-            MI300X.
-        data: folder that `sctd prepare` wrote, which gives the two that follow.
-        vocab_size: token ids.
-        seq_len: tokens a sequence.
-        utilization: share of the device's rate that is reached; null: 0.34 for dense, 0.30 with dropping.
-        network: gigabytes a second that each device sends between machines, of 8 devices each.
-        json: file to write everything to.
+        config: the settings of a run.
+        gpus: how many of which device: `8xH100`, `L4`; `cpu` is this machine, whose matrix product is measured now. A
+            name that is not known is answered with the list.
+        data: a folder that `sctd prepare` wrote, for vocabulary and sequence length; null: the two flags below.
+        vocab_size: of data that is not there yet; 30,522 is BERT's.
+        seq_len: of data that is not there yet; 512 is the published length.
+        utilization: share of the device's peak that dense training reaches, in (0, 1]; the other methods' are in
+            proportion. null: what we measured, on one H200 or, for `cpu`, of the bare product's rate.
+        network: Gbit/s between machines, all cards of one machine together; null: the table's.
+        json: file for the figures.
 
     Returns:
-        `about`, `methods` (a mapping a method) and `scaling` (a mapping a number of devices).
+        What the JSON file holds.
 
     Raises:
-        UserError: settings or devices that cannot be used.
+        UserError: a device that there is not, or settings that cannot work on it.
     """
+    from dataclasses import replace
+
     from sctd.check import check
     from sctd.plan.devices import parse_gpus
 
     config = config or PretrainConfig()
-    count, name, device = parse_gpus(gpus)
-    if utilization is not None and not 0 < utilization <= 1:
-        raise UserError(f"--utilization is {utilization}; it must be above 0, at most 1.")
-    if not network > 0:
-        raise UserError(f"--network is {network}; it must be above 0.")
+    count, name = parse_gpus(gpus)
+    if config.schedule.steps is None and config.schedule.minutes is None:  # which a plan does not need
+        check(replace(config, schedule=replace(config.schedule, steps=1)))
+    else:
+        check(config)
+    _check(config, count, vocab_size, seq_len, utilization, network, json)
     if data is not None:
         from sctd.tokens.manifest import read_manifest
 
         manifest = read_manifest(Path(data))
         vocab_size, seq_len = manifest.vocab_size, manifest.seq_len
-    if not 64 <= vocab_size <= 2**24 or not 8 <= seq_len <= 32768:
+    if (config.model.max_position_embeddings or seq_len) < seq_len:
         raise UserError(
-            f"--vocab-size {vocab_size} or --seq-len {seq_len} is out of range: give 64 to {2**24:,} and 8 to 32768."
+            f"Sequences of {seq_len} tokens are longer than model.max_position_embeddings "
+            f"{config.model.max_position_embeddings}: raise it, or plan with a smaller --seq-len."
         )
-    check(config if _has_length(config) else replace(config, schedule=replace(config.schedule, steps=1)))
-    if config.init_from is not None:
-        raise UserError("init_from is set: plan needs the model's shape, so give model.preset or its sizes instead.")
-    if config.batch.size % count:
-        raise UserError(f"batch.size {config.batch.size} is not a multiple of the number of devices, {count}.")
 
-    from sctd.console import say, show
     from sctd.files import write_json
-    from sctd.plan.tables import about_text, method_table, scaling_table
+    from sctd.plan.forecast import forecast, scaling
+    from sctd.plan.memory import Parameters
+    from sctd.plan.report import print_report
 
-    precision = device.precision if config.precision == "auto" else config.precision
-    about = {
-        "gpus": count, "device": name, **asdict(device), "precision": precision, "network": network * 1e9,
-        "vocab_size": vocab_size, "seq_len": seq_len, "batch": config.batch.size, "steps": config.schedule.steps,
-        "optimizer": config.optimizer.name, "parallel": config.parallel, "method": config.method,
-    }  # fmt: skip
-    found: dict[str, Any] = {"about": about, "methods": {}}
+    place = _place(config, name, vocab_size, seq_len, utilization, network)
+    parameters = Parameters.of(config, vocab_size, seq_len)
+    methods = {}
     for method in METHODS:
-        one = replace(config, method=method)
+        own = replace(config, method=method)  # type: ignore[arg-type]
         try:
-            check(replace(one, schedule=replace(one.schedule, steps=one.schedule.steps or 1, minutes=None)))
-        except UserError as error:
-            say(f"{method} is left out: {error}")
-            continue
-        found["methods"][method] = of_method(one, count, device, about, utilization)
-    found["scaling"] = scaling(found, config)
-    say(about_text(found))
-    show(method_table(found))
-    show(scaling_table(found))
-    if json is not None:
-        write_json(Path(json), found)
-    return found
-
-
-def _has_length(config: PretrainConfig) -> bool:
-    return config.schedule.steps is not None or config.schedule.minutes is not None
-
-
-def of_method(
-    config: PretrainConfig, count: int, device: Device, about: dict[str, Any], utilization: float | None
-) -> dict[str, Any]:
-    """One column of the first table: everything in bytes, seconds and operations."""
-    from sctd.method.cost import Shape
-    from sctd.method.step_plan import StepPlan
-    from sctd.plan.communication import Sizes, rate, traffic
-    from sctd.plan.devices import REACHED
-    from sctd.train.step_memory import USABLE
-
-    vocab_size, length = about["vocab_size"], about["seq_len"]
-    steps = StepPlan.of(config)
-    operations = 2 * Shape.of(config, vocab_size, length).mean_training(steps) / length
-    kinds = list(steps.shares())
-    memory = largest([_memory(config, kind, vocab_size, length, about["precision"]) for kind in kinds])
-    own = config.batch.size // count
-    states = memory.states / count if config.parallel == "fsdp" else memory.states
-    fits = memory.largest_micro(USABLE * device.memory, states)
-    micro = min(own, fits, config.batch.micro or own)
-    reached = REACHED[config.method] if utilization is None else utilization
-    tokens = config.batch.size * length
-    seconds = tokens * operations / (device.tflops * 1e12 * reached * count)
-    sent = traffic(Sizes.of(config, memory.parameters, vocab_size), count, max(1, -(-own // max(1, micro))))
-    exchange = (sent.fsdp if config.parallel == "fsdp" else sent.ddp) / rate(count, device.link, about["network"])
-    return {
-        "parameters": memory.parameters,
-        "operations_a_token": operations,
-        "utilization": reached,
-        "states": states,
-        "a_sequence": memory.a_sequence,
-        "fits": fits,
-        "micro": micro,
-        "peak": memory.peak(micro, states) if micro else None,
-        "seconds_a_step": seconds,
-        "exchange_seconds": exchange,
-        "tokens_per_second": tokens / seconds,
-        "seconds": None if about["steps"] is None else about["steps"] * seconds,
-        "seconds_unhidden": None if about["steps"] is None else about["steps"] * (seconds + exchange),
+            check(replace(own, schedule=replace(own.schedule, steps=own.schedule.steps or 1)))
+        except UserError:
+            if method == config.method:
+                raise
+            continue  # a model of such layers cannot drop tokens
+        methods[method] = forecast(own, place, count)
+    results: dict[str, Any] = {
+        "about": {
+            "device": name,
+            "gpus": count,
+            "precision": place.precision,
+            "compile": config.compile,
+            "parallel": config.parallel,
+            "method": config.method,
+            "optimizer": config.optimizer.name,
+            "vocab_size": vocab_size,
+            "seq_len": seq_len,
+            "batch_size": config.batch.size,
+            "steps": config.schedule.steps,
+            "peak_tflops": place.device.tflops(place.precision),
+            "reached": place.reached,
+            "room_bytes": place.room,
+        },
+        "parameters": parameters.total,
+        "methods": methods,
+        "scaling": [] if name == "cpu" else scaling(config, place),
     }
+    print_report(results)
+    if json is not None:
+        write_json(Path(json), results)
+    return results
 
 
-def _memory(config: PretrainConfig, kind: Any, vocab_size: int, length: int, precision: str) -> StepMemory:
-    from sctd.train.step_memory import step_memory
+def _check(
+    config: PretrainConfig,
+    count: int,
+    vocab_size: int,
+    seq_len: int,
+    utilization: float | None,
+    network: float | None,
+    json: str | None,
+) -> None:
+    if config.init_from is not None:
+        raise UserError("init_from is set: plan counts models of the recipe's own shape; leave it out.")
+    for flag, value, least in (("--vocab-size", vocab_size, 100), ("--seq-len", seq_len, 8)):
+        if value < least:
+            raise UserError(f"{flag} is {value}; it must be {least} or more.")
+    if utilization is not None and not 0 < utilization <= 1:
+        raise UserError(f"--utilization is {utilization}; it must be in (0, 1].")
+    if network is not None and not network > 0:
+        raise UserError(f"--network is {network}; it must be above 0.")
+    if config.batch.size % count:
+        raise UserError(f"batch.size {config.batch.size} is not a multiple of the number of GPUs, {count}.")
+    if config.parallel not in ("ddp", "fsdp"):
+        raise UserError(f"parallel: there is no {config.parallel!r}; choose one of ddp, fsdp.")
+    if config.optimizer.name not in ("adamw", "muon"):
+        raise UserError(f"optimizer.name: there is no {config.optimizer.name!r}; choose one of adamw, muon.")
+    if json is not None and not Path(json).parent.is_dir():
+        raise UserError(f"--json: {Path(json).parent} is not a folder: make it, or name another place.")
 
-    return step_memory(config, kind, vocab_size, length, "cuda", precision)
 
+def _place(
+    config: PretrainConfig,
+    name: str,
+    vocab_size: int,
+    seq_len: int,
+    utilization: float | None,
+    network: float | None,
+) -> Place:
+    """The device with its precision and the shares of its peak that are reached."""
+    from dataclasses import replace
 
-def largest(memories: list[StepMemory]) -> StepMemory:
-    """Of a run with steps of several kinds, the one that needs most."""
-    return max(memories, key=lambda memory: memory.a_sequence)
+    from sctd.plan.devices import CPU, DEVICES, ON_CPU, ON_GPU, this_cpu
+    from sctd.plan.forecast import Place
 
-
-def scaling(found: dict[str, Any], config: PretrainConfig) -> list[dict[str, Any]]:
-    """The second table: from 1 device to 1,024, the batch being shared among them; the recipe's own method.
-
-    `sequences` and `seconds_a_step` are null where the batch has too few sequences, or cannot be shared evenly.
-    """
-    from sctd.plan.communication import COUNTS, Sizes, rate, traffic
-
-    about, one = found["about"], found["methods"][config.method]
-    states = one["states"] * (about["gpus"] if config.parallel == "fsdp" else 1)
-    lines = []
-    for count in COUNTS:
-        own = None if config.batch.size % count else config.batch.size // count
-        passes = -(-own // max(1, min(own, one["fits"]))) if own else 1
-        sent = traffic(Sizes.of(config, one["parameters"], about["vocab_size"]), count, passes)
-        by = rate(count, about["link"], about["network"])
-        lines.append(
-            {
-                "gpus": count,
-                "sequences": own,
-                "seconds_a_step": one["seconds_a_step"] * about["gpus"] / count if own else None,
-                "ddp_bytes": sent.ddp,
-                "ddp_seconds": sent.ddp / by,
-                "ddp_states": states,
-                "fsdp_bytes": sent.fsdp,
-                "fsdp_seconds": sent.fsdp / by,
-                "fsdp_states": states / count,
-            }
-        )
-    return lines
+    if name == CPU:
+        device, precision = this_cpu(config, min(config.batch.size * seq_len, 4096))
+        kind, measured = "cpu", ON_CPU
+    else:
+        device, precision = DEVICES[name], config.precision
+        kind, measured = "cuda", ON_GPU
+        if precision == "auto":
+            precision = "fp16" if device.bf16 is None else "bf16"
+        if device.tflops(precision) is None:
+            raise UserError(f"precision: {name} does not multiply {precision}; choose fp16 or auto.")
+    if network is not None:
+        device = replace(device, network=network / 8)
+    scale = 1 if utilization is None else utilization / measured["dense"]
+    reached = {method: share * scale for method, share in measured.items()}
+    return Place(device, kind, precision, reached, vocab_size, seq_len)
