@@ -124,6 +124,16 @@ def test_a_busy_moment_moves_no_arm_against_another():
     assert paired([1.0, 1.0, 3.0, 3.0, 3.0], [0.5, 0.5, 0.5, 1.5, 1.5]) == pytest.approx(1.5)
 
 
+def test_how_well_a_ratio_is_known_comes_from_its_rounds():
+    from sctd.compare.step_times import uncertain
+
+    even = [1.0] * 15
+    assert uncertain(even, [0.5] * 15) == 0
+    # of 15 sorted ratios the 4th and the 12th: 1.03 and 1.11, around 1.07
+    assert uncertain(even, [1 + number / 100 for number in range(15)]) == pytest.approx((1.11 - 1.03) / 2 / 1.07)
+    assert uncertain([1.0, 1.0], [1.0, 2.0]) > 0.3
+
+
 def test_models_that_have_learned_nothing_are_said_to_say_nothing(whole):
     assert "say nothing of the methods" in (whole[0] / "report.html").read_text()  # 20 steps
 

@@ -133,6 +133,15 @@ def test_every_command_of_the_page_on_comparisons_runs(place):
     assert "Probes by layer" in (place / "scored/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+def test_every_command_of_the_page_on_data_runs(place, monkeypatch):
+    monkeypatch.setenv("SCTD_CACHE", str(place / "cache"))
+    for command in commands("docs/data.md"):
+        run_sctd(command, place)
+    shards = [(place / folder / "train-00000.npy").read_bytes() for folder in ("data/parts", "bucket/data")]
+    assert shards[0] == shards[1]
+
+
 def test_every_command_of_the_page_on_speed_runs(place):
     for command in commands("docs/benchmarks.md"):
         run_sctd(command, place)

@@ -99,6 +99,18 @@ def test_two_processes_have_the_losses_and_the_importance_of_one(alone, two, nam
 
 
 @pytest.mark.slow
+def test_muon_whose_update_needs_whole_matrices_does_too(tmp_path, data):
+    ways = {"ddp": {}, "fsdp": {"parallel": "fsdp"}}
+    muon = {"method": "drop", "optimizer__name": "muon"}
+    pretrain(str(data), str(tmp_path / "one"), config(**STEPS, **SHAPE, **muon))
+    start(2, [job(data, tmp_path / name, **muon, **changes) for name, changes in ways.items()])
+    for name in ways:
+        difference = largest_difference(tmp_path / "one", tmp_path / name)
+        print(f"{name}: {difference:.1e}")
+        assert difference < TOLERANCE
+
+
+@pytest.mark.slow
 def test_four_processes_do_too(tmp_path, data, alone):
     start(4, [job(data, tmp_path / name, **changes) for name, changes in CASES.items()])
     for name in CASES:

@@ -36,3 +36,15 @@ def test_a_sample_that_is_cut_down_says_nearly_the_same():
 def test_a_stream_shorter_than_a_window_has_no_windows():
     assert len(window_hashes(text(WINDOW - 1))) == 0
     assert share_of(text(3), np.zeros(0, dtype=np.uint32)) == 0
+
+
+def test_prepare_names_a_text_that_repeats_itself(tmp_path, capfd):
+    from sctd.tokens.prepare import prepare
+
+    boilerplate = " ".join(f"all rights reserved by company number {n}" for n in range(40))
+    for name, more in (("plain", ""), ("repeating", boilerplate)):
+        pages = [f"page {n} " + " ".join(f"word{(n * 7919 + i * i) % 5003}" for i in range(80)) for n in range(200)]
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(f"{page}\n{more}" for page in pages))
+        prepare([str(tmp_path / f"{name}.txt")], str(tmp_path / name), vocab_size=400, seq_len=32)
+        said = capfd.readouterr().err
+        assert ("of the training text stands in it more than once" in said) == (name == "repeating")

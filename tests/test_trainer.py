@@ -15,6 +15,7 @@ from sctd.recipe import build_config
 from sctd.tokens.prepared import load_prepared
 from sctd.train.checkpoint import list_checkpoints, newest_checkpoint
 from sctd.train.metrics import read_metrics
+from sctd.train.step_memory import USABLE, step_memory
 from sctd.train.trainer import Trainer
 from small_runs import config, weights
 
@@ -99,6 +100,25 @@ def test_running_out_of_memory_with_one_sequence_ends_in_a_sentence(tmp_path, da
     monkeypatch.setattr(step.Objective, "forward", never)
     with pytest.raises(UserError, match="gradient_checkpointing"):
         pretrain(str(data), str(tmp_path / "run"), config())
+
+
+def test_where_memory_runs_out_among_many_processes_settings_that_fit_are_named(tmp_path, data, monkeypatch):
+    import sctd.train.step as step
+    import sctd.train.trainer as trainer
+
+    def never(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    run = tmp_path / "run"
+    run.mkdir()
+    one = trainer.Trainer(run, load_prepared(data), config())
+    kept = step_memory(config(), "consistency", 200, 32, "cpu", "fp32")
+    monkeypatch.setattr(trainer, "memory_of", lambda device: int(kept.peak(3) / USABLE) + 1)
+    monkeypatch.setattr(one.stepper, "_forward", never)
+    monkeypatch.setattr(step.Processes, "many", True)
+    monkeypatch.setattr(step.Processes, "totals", lambda self, *numbers: [*numbers])
+    with pytest.raises(UserError, match=r"with 8 sequences at a time: set batch\.micro 3, which should fit"):
+        one.stepper.run(one.batches.at(1), 1, 1e-3, "consistency")
 
 
 def test_a_budget_of_time_becomes_a_number_of_steps_that_a_resumed_run_keeps(tmp_path, data, monkeypatch):

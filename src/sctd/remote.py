@@ -72,7 +72,7 @@ def remote_files(address: str) -> dict[str, int]:
     """What lies below an address: relative name -> bytes, in the order of names; {} if nothing does.
 
     Raises:
-        UserError: it cannot be reached.
+        UserError: it cannot be reached, or a name leads out of the folder that a copy would be in.
     """
     system, root = file_system(address)
     with remote_errors(address):
@@ -87,8 +87,8 @@ def remote_files(address: str) -> dict[str, int]:
         if info.get("type") == "file"
     }
     for name in files:
-        if ".." in re.split(r"[/\\]", name) or Path(name).is_absolute():  # an object's name may be anything
-            raise UserError(f"{address} has an object {name!r}, whose name leads out of its folder: remove it there.")
+        if ".." in re.split(r"[/\\]", name):
+            raise UserError(f"{address} holds a file whose name leads out of it ({name}): delete it there.")
     return files
 
 
@@ -223,5 +223,6 @@ class _RemoteFile(io.RawIOBase):
 def cache_folder(address: str) -> Path:
     """Where the copy of an address lies: below SCTD_CACHE, or `~/.cache/sctd`."""
     place = Path(os.environ.get(CACHE) or Path.home() / ".cache/sctd").expanduser()
-    name = re.sub(r"[^\w.-]", "-", address.rstrip("/").rpartition("/")[2])
-    return place / f"{name}-{hashlib.sha256(address.rstrip('/').encode()).hexdigest()[:16]}"
+    address = address.rstrip("/")
+    name = re.sub(r"[^\w.-]", "-", address.rpartition("/")[2])
+    return place / f"{name}-{hashlib.sha256(address.encode()).hexdigest()[:16]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +12,11 @@ from typing import Any
 from sctd.bench.figures import mean_step
 from sctd.bench.rounds import measure
 from sctd.bench.worker import Job
+from sctd.console import say
 from sctd.method.step_plan import StepKind, StepPlan
 from sctd.recipe import build_config
+
+LARGEST_DOUBT = 0.05  # of a ratio of step times, above which it is said
 
 
 def measure_step_times(
@@ -38,6 +42,13 @@ def measure_step_times(
         ]
         times, _ = measure(jobs, rounds, advance, on_gpu)
     rounds_of = [mean_step(times[job.arm], shares_of(each)) for (_, each), job in zip(settings, jobs, strict=True)]
+    for (arm, _), each in zip(settings[1:], rounds_of[1:], strict=True):
+        doubt = uncertain(rounds_of[0], each)
+        if doubt > LARGEST_DOUBT:
+            say(
+                f"{arm}: its step time beside {settings[0][0]}'s is known to {doubt:.0%} only, and with it what equal "
+                "time means. Let nothing else run, or give more --rounds; for another measurement, another --out."
+            )
     return {arm: paired(rounds_of[0], each) for (arm, _), each in zip(settings, rounds_of, strict=True)}
 
 
@@ -47,6 +58,15 @@ def paired(first: Sequence[float], other: Sequence[float]) -> float:
     A busy moment of the machine meets both arms of a round; the medians of each alone may come from different moments.
     """
     return statistics.median(first) * statistics.median(b / a for a, b in zip(first, other, strict=True))
+
+
+def uncertain(first: Sequence[float], other: Sequence[float]) -> float:
+    """Half of the 95 % interval of their ratios' median, as a share of it, by order statistics."""
+    ratios = sorted(b / a for a, b in zip(first, other, strict=True))
+    count = len(ratios)
+    reach = 0.98 * math.sqrt(count)  # 1.96 standard deviations of a binomial count with p = 1/2
+    low, high = max(0, math.floor(count / 2 - reach)), min(count - 1, math.ceil(count / 2 + reach) - 1)
+    return (ratios[max(high, low)] - ratios[low]) / 2 / statistics.median(ratios)
 
 
 def shares_of(settings: Mapping[str, Any]) -> dict[StepKind, float]:

@@ -35,5 +35,8 @@ class SeenDigests:
         if fresh.any():
             self._runs.append(unique[fresh])
         while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
-            self._runs[-2:] = [np.sort(np.concatenate(self._runs[-2:]), kind="stable")]
+            merged = np.concatenate(self._runs[-2:])
+            del self._runs[-2:]  # before the sort, which needs memory of its own
+            merged.sort(kind="stable")
+            self._runs.append(merged)
         return new

@@ -113,7 +113,7 @@ def _at_address(place: str) -> Iterator[Source]:
     if not wanted:
         raise UserError(f"{place} holds or matches no file that sctd can read: give {KNOWN}.")
     for name, info in wanted.items():
-        if info["size"] is None:
+        if info.get("size") is None:
             raise UserError(f"{name} does not tell its size: download it, and give the file.")
         if info["size"] == 0 and len(files) == 1:
             raise UserError(f"{name} is empty: leave it out.")

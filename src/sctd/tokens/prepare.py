@@ -102,6 +102,7 @@ def prepare(
         "validation_share": validation_share,
     }
     inputs = [{"path": source.path, "bytes": source.bytes} for source in sources]
+    out = out.rstrip("/") if is_remote(out) else out
     finished = finished_at(out, settings, inputs) if is_remote(out) else None
     if finished is None:
         place = working_folder(out, settings, inputs) if is_remote(out) else Path(out).expanduser()
@@ -109,6 +110,8 @@ def prepare(
         finished = workspace.finished(settings, inputs)
         if finished is not None and is_remote(out):
             publish(workspace.out, out)
+            say(f"What was finished before is uploaded to {out}.")
+            return finished
     if finished is not None:
         say(f"{out} is finished already, made with the same settings from the same input.")
         return finished

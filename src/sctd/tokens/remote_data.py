@@ -35,10 +35,13 @@ def local_copy(address: str) -> Path:
     Raises:
         UserError: there is no data folder, it cannot be reached, or what arrives is not what its manifest says.
     """
+    address = address.rstrip("/")
     folder = cache_folder(address)
     text = _remote_manifest(address)
     if text is None:
-        raise UserError(f"{address} has no {MANIFEST}: give the address that sctd prepare wrote.")
+        raise UserError(
+            f"{address} has no {MANIFEST}: give the address that sctd prepare wrote, or run it again if it was stopped."
+        )
     manifest = parse_manifest(text, f"{address}/{MANIFEST}")
     if _is(folder / MANIFEST, text) and not _wrong(folder, manifest):
         return folder
@@ -95,12 +98,12 @@ def publish(folder: Path, address: str) -> None:
     """Upload a data folder, the manifest last, and drop what parts had left there."""
     names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
     upload_folder(folder, address, [name for name in names if not name.startswith(PARTIAL)], last=MANIFEST)
-    delete_folder(f"{address.rstrip('/')}/{PARTIAL}")
+    delete_folder(f"{address}/{PARTIAL}")
 
 
 def send_blocks(partial: Path, address: str) -> set[str]:
     """Upload a part's blocks that are not there yet; returns the names of all that are there then."""
-    place = f"{address.rstrip('/')}/{PARTIAL}"
+    place = f"{address}/{PARTIAL}"
     there = remote_files(place)
     files = {file.name: file.stat().st_size for file in partial.glob("block-*.npz")}
     if _remote_manifest(address) is None:  # else all were put together without this part
@@ -110,15 +113,14 @@ def send_blocks(partial: Path, address: str) -> set[str]:
 
 def fetch_blocks(address: str, partial: Path) -> None:
     """Download the blocks of all parts; those that are here stay. Whoever uses them checks them."""
-    there = remote_files(f"{address.rstrip('/')}/{PARTIAL}")
+    there = remote_files(f"{address}/{PARTIAL}")
     for name in there:
         if re.fullmatch(r"block-\d+\.npz", name) and not (partial / name).exists():
-            download(f"{address.rstrip('/')}/{PARTIAL}/{name}", partial / name)
+            download(f"{address}/{PARTIAL}/{name}", partial / name)
 
 
 def _remote_manifest(address: str) -> bytes | None:
-    place = f"{address.rstrip('/')}/{MANIFEST}"
-    return read_bytes(place) if MANIFEST in remote_files(address) else None
+    return read_bytes(f"{address}/{MANIFEST}") if MANIFEST in remote_files(address) else None
 
 
 def _is(file: Path, text: bytes) -> bool:
@@ -162,5 +164,5 @@ def _download(address: str, folder: Path, wanted: list[str]) -> None:
     with progress_bar() as bar:
         task = bar.add_task("downloading", total=sum(files[name] for name in names), note="")
         for name in names:
-            download(f"{address.rstrip('/')}/{name}", folder / name)
+            download(f"{address}/{name}", folder / name)
             bar.update(task, advance=files[name], note=name)

@@ -6,6 +6,7 @@ import numpy as np
 
 WINDOW = 16  # tokens: as good as never the same by chance
 SHARE = 64  # one window in so many is looked at, at first
+MANY_REPEATS = 0.2  # of the text: then it is said
 LIMIT = 2**21  # windows that are held at most, 8 bytes each
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 

@@ -28,6 +28,7 @@ from sctd.tokens.manifest import (
     dtype_for,
 )
 from sctd.tokens.packing import pack
+from sctd.tokens.repeats import MANY_REPEATS, WINDOW, Repeats
 from sctd.tokens.shards import ShardWriter, count_ids
 from sctd.tokens.tokenizer import copy_tokenizer, describe_tokenizer, open_encoder
 from sctd.tokens.train_tokenizer import Kind, train_tokenizer
@@ -149,6 +150,7 @@ def pack_splits(
         )
     unigram = np.zeros(info.vocab_size, dtype=np.int64)
     unknown = 0
+    repeats = Repeats()
     splits = {}
     with progress_bar() as bar:
         task = bar.add_task("packing   ", total=len(files) * len(SPLITS), note="")
@@ -160,6 +162,7 @@ def pack_splits(
                 if split == "train":
                     unigram[:] += count_ids(ids, info.vocab_size, info.special.all())
                     unknown += int((ids == info.special.unk).sum())
+                    repeats.add(ids)
                 yield ids
                 bar.advance(task)
 
@@ -170,6 +173,11 @@ def pack_splits(
             shards = writer.close()
             documents, size, tokens = totals[split]
             splits[split] = SplitInfo(documents, tokens, sum(s.sequences for s in shards), size, shards)
+    if repeats.share() > MANY_REPEATS:
+        say(
+            f"{repeats.share():.0%} of the training text stands in it more than once (by {WINDOW} tokens at a time): "
+            "boilerplate, mirrored pages or quotes. Without them the same steps teach more."
+        )
     share = unknown / totals["train"][2]
     if share > 0.01:
         say(f"{share:.1%} of the tokens are unknown to the tokenizer: it was made for another kind of text.")

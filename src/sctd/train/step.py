@@ -64,6 +64,7 @@ class Stepper:
         # steps that were left out, because their gradients were not finite; on the device, so that nobody waits
         self.skipped, self.skipped_in_a_row = torch.zeros(()), torch.zeros(())
         self.halved = False  # the micro-batch, since the last checkpoint
+        self.advise: Callable[[], str] = lambda: "a smaller batch.micro"  # where memory ran out
         self.mark: Callable[[str], None] = lambda part: None  # told when a part of a step has ended, to measure it
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         module = self.spread.module
@@ -133,7 +134,7 @@ class Stepper:
                 if not _is_out_of_memory(error):
                     raise
             if self.processes.many:  # the others wait for this one's gradients
-                raise UserError(f"Memory ran out with {micro} sequences at a time: set a smaller batch.micro.")
+                raise UserError(f"Memory ran out with {micro} sequences at a time: set {self.advise()}.")
             # outside of the handler, so that the traceback no longer holds the failed step's tensors
             if micro == 1:
                 raise UserError(

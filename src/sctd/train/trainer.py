@@ -23,7 +23,7 @@ from sctd.model.bert import Bert
 from sctd.tokens.prepared import PreparedData
 from sctd.train.budget import LONGEST, seconds_a_step, steps_in
 from sctd.train.checkpoint import TrainState, gather, list_checkpoints, load_checkpoint
-from sctd.train.device import check_compiler, choose_device, choose_precision
+from sctd.train.device import check_compiler, choose_device, choose_precision, memory_of
 from sctd.train.evaluate import evaluate, masks_kept, measure_drift
 from sctd.train.health import SKIPPED_IN_A_ROW, Health, not_finite
 from sctd.train.memory import keep_freed_memory
@@ -121,6 +121,7 @@ class Trainer:
         )
         self.fingerprint = data_fingerprint(data)
         self.stepper = self._stepper(self.objective, micro)
+        self.stepper.advise = self._what_fits
         if checkpoint:
             self.stepper.skipped += self.state.skipped
             load_checkpoint(checkpoint[0], self.objective.model, self.objective.keep_rule, self.stepper.optimizers)
@@ -350,6 +351,23 @@ class Trainer:
         saved = list_checkpoints(self.run)
         last = f"the last checkpoint is {saved[0].name}" if saved else "there is no checkpoint yet"
         raise not_finite(step, float(loss), float(norm), lr, self.precision, last)
+
+    def _what_fits(self) -> str:
+        """What to set where memory ran out, by the count, in words."""
+        from sctd.train.step_memory import settings_that_fit
+
+        shape = self.objective.model.config
+        kind = max(self.plan.shares(), key=("drop", "dense", "consistency").index)
+        words = settings_that_fit(
+            self.config,
+            kind,
+            shape.vocab_size,
+            self.data.manifest.seq_len,
+            self.device.type,
+            self.precision,
+            memory_of(self.device) / (self.processes.count if self.device.type == "cpu" else 1),
+        )
+        return f"{words}, which should fit by the count"
 
     def _masks_kept(self) -> float:
         return masks_kept(self.objective, self.drift_batches, self.vocabulary.mask_id, self.device)
