@@ -38,7 +38,7 @@ class Format:
     change: Callable[[Random, Path], None]
     read: Callable[[Path], None]
     may_write: tuple[str, ...] = ()
-    quick: int = 60
+    quick: int = 25
 
 
 def make_base(place):
@@ -741,10 +741,10 @@ def _record_file(chance, folder):
 FORMATS = {
     each.name: each
     for each in (
-        Format("recipe", _copy("run/config.yaml"), _file(damage.yaml_file, "run/config.yaml"), _recipe),
+        Format("recipe", _copy("run/config.yaml"), _file(damage.yaml_file, "run/config.yaml"), _recipe, quick=6),
         *map(_corpus, INSIDE),
         *map(_compressed, ENDINGS),
-        Format("hf:FOLDER", _dataset, _change_dataset, _read_dataset, quick=12),
+        Format("hf:FOLDER", _dataset, _change_dataset, _read_dataset, quick=6),
         Format("manifest.json", _copy("data"), _file(damage.json_file, "data/manifest.json"), _prepared),
         Format("shard", _copy("data"), _file(damage.npy_file, "data/*-0*.npy", after=_reseal), _prepared),
         Format(
@@ -755,36 +755,38 @@ FORMATS = {
         ),
         Format("unigram.npy", _copy("data"), _file(damage.npy_file, "data/unigram.npy"), _prepared),
         Format(
-            "tokenizer.json", _tokenizer, _file(damage.json_file, "tokenizer/*.json"), _given_tokenizer, ("out",), 40
+            "tokenizer.json", _tokenizer, _file(damage.json_file, "tokenizer/*.json"), _given_tokenizer, ("out",), 8
         ),
-        Format("vocab.txt", _vocab, _file(damage.text_file, "tokenizer/vocab.txt"), _given_tokenizer, ("out",), 30),
-        Format(".partial", _copy("prepare"), _change_partial, _partial, ("prepare/out",), 40),
+        Format("vocab.txt", _vocab, _file(damage.text_file, "tokenizer/vocab.txt"), _given_tokenizer, ("out",), 8),
+        Format(".partial", _copy("prepare"), _change_partial, _partial, ("prepare/out",), 6),
         Format(
             "state.json",
             _copy(*RUN, "data"),
             _file(damage.json_file, "run/checkpoints/step-4/state.json", after=_seal_state),
             _weights,
+            quick=6,
         ),
         Format(
             "checkpoint",
             _copy(*RUN, "data"),
             _file(damage.safetensors_file, "run/checkpoints/step-4/*.safetensors", after=_seal),
             _weights,
+            quick=6,
         ),
         Format("run's record", _copy(*RUN), _record_file, _record),
         Format(
             "run's origin", _copy(*RUN), _file(damage.json_file, "run/origin/*.json", after=_resealed_origin), _card
         ),
-        Format("config.json", _copy("encoder"), _file(damage.json_file, "encoder/config.json"), _encoder, quick=12),
+        Format("config.json", _copy("encoder"), _file(damage.json_file, "encoder/config.json"), _encoder, quick=6),
         Format(
             "model.safetensors",
             _copy("encoder"),
             _file(damage.safetensors_file, "encoder/model.safetensors"),
             _encoder_weights,
-            quick=12,
+            quick=6,
         ),
         Format(
-            "pytorch_model.bin", _bin, _file(damage.damaged, "encoder/pytorch_model.bin"), _encoder_weights, quick=12
+            "pytorch_model.bin", _bin, _file(damage.damaged, "encoder/pytorch_model.bin"), _encoder_weights, quick=6
         ),
         Format("GLUE", *_tasks(GLUE)),
         Format("SuperGLUE", *_tasks(SUPERGLUE)),
@@ -826,6 +828,7 @@ FORMATS = {
                 "comparison/scores/drop/steps-4/seed-1/drift/drift.json",
             ),
             _plan_again,
+            ("comparison/plan.json",),
         ),
     )
 }

@@ -159,7 +159,7 @@ def _plan(
     """The plan that OUT holds, or a new one, for which step times are measured."""
     from dataclasses import fields
 
-    from sctd.compare.plan import FORM, VIEWS, Plan, arm_settings, count_steps, make_runs
+    from sctd.compare.plan import FORM, VIEWS, Plan, answers, arm_settings, count_steps, make_runs
     from sctd.compare.step_times import measure_step_times
     from sctd.console import progress_bar
     from sctd.files import disk_errors, write_json
@@ -172,10 +172,12 @@ def _plan(
     if path.exists():
         kept = read_object(path)
         names = {each.name for each in fields(Plan)}
-        if differs(kept, {"asked": {"config": dict}, "plan": FORM}) is not None or kept["plan"].keys() != names:
-            raise UserError(f"{path} is damaged, or of another version of sctd: give another --out.")
+        damaged = UserError(f"{path} is damaged, or of another version of sctd: give another --out.")
+        form = {"asked": {"config": dict, "seeds": [int]}, "plan": FORM}
+        if differs(kept, form) is not None or kept["plan"].keys() != names:
+            raise damaged
         before = kept["plan"]["seeds"]
-        if kept["asked"].get("seeds") == before and set(before) < set(asked["seeds"]):
+        if set(kept["asked"]["seeds"]) < set(asked["seeds"]):
             kept["asked"]["seeds"] = kept["plan"]["seeds"] = asked["seeds"]
         for name, value in asked.items():
             if kept["asked"].get(name) != value:
@@ -184,6 +186,8 @@ def _plan(
                     f"{folder} holds a comparison of other {name}{_where(kept, asked)}: give another --out{more}."
                 )
         plan = Plan(**kept["plan"])
+        if not answers(plan, asked):
+            raise damaged
         if before != plan.seeds:
             write_json(path, {"asked": asked, "plan": vars(plan)})
         return plan, make_runs(plan, config, arms)

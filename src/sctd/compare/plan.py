@@ -17,8 +17,8 @@ from sctd.recipe import build_config
 VIEWS = ("steps", "time")
 # of a Plan in plan.json
 FORM = {
-    **{"arms": [str], "seeds": [int], "budgets": [NUMBER], "seconds": {"*": NUMBER}, "precision": str, "scores": [str]},
-    "steps": {"*": {"*": [int]}},
+    **{"arms": [str], "seeds": [int], "first_seeds": [int], "budgets": [NUMBER], "seconds": {"*": NUMBER}},
+    **{"precision": str, "scores": [str], "steps": {"*": {"*": [int]}}},
 }
 
 
@@ -128,6 +128,21 @@ def make_runs(plan: Plan, config: PretrainConfig, arms: Sequence[Arm]) -> list[R
                 folder = run_folder(arm, number, seed)
                 runs[folder] = Run(arm.name, folder, number, seed, settings)
     return list(runs.values())
+
+
+def answers(plan: Plan, asked: Mapping[str, Any]) -> bool:
+    """Whether a plan that was read is one of what was asked: its arms, seeds and budgets, and their steps whole."""
+    names = {name for name, _ in asked["arms"]}
+    return (
+        plan.arms == [name for name, _ in asked["arms"]]
+        and plan.seeds == asked["seeds"]
+        and {*plan.first_seeds} <= {*plan.seeds}
+        and plan.budgets == asked["budgets"]
+        and plan.steps.keys() == {*(VIEWS if asked["equal"] == "both" else [asked["equal"]])}
+        and all(view.keys() == names and all(view.values()) for view in plan.steps.values())
+        and (plan.seconds.keys() == names if "time" in plan.steps else not plan.seconds)
+        and all(seconds > 0 for seconds in plan.seconds.values())
+    )
 
 
 def run_folder(arm: Arm, steps: int, seed: int) -> str:

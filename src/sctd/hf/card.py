@@ -145,7 +145,11 @@ def _public(path: str) -> str:
     scheme = PREFIX if path.startswith(PREFIX) else ""
     place = Path(path.removeprefix(scheme).removeprefix("file://"))
     shown = scheme + place.name if place.is_absolute() else path
-    return "".join(character for character in shown if character.isprintable() and character != "`")
+    return _in_code(shown)
+
+
+def _in_code(text: str) -> str:
+    return "".join(character for character in text if character.isprintable() and character != "`")
 
 
 def _training(run: Path, state: TrainState, origin: Origin) -> str:
@@ -183,8 +187,8 @@ def _dropping(config: dict[str, Any], origin: Origin) -> str:
     told = DROP.format(
         layers=f"{layers} (of 0 to {origin.config['num_hidden_layers'] - 1})",
         keep=dropping.keep_ratio,
-        rule=dropping.keep_rule,
-        route=dropping.route,
+        rule=_in_code(dropping.keep_rule),
+        route=_in_code(dropping.route),
     )
     shares = {"first": dropping.full_start, "last": dropping.full_tail}
     where = " and the ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)

@@ -108,7 +108,7 @@ def _fit_tokenizer(folder: Path, longest: int) -> str:
         config: dict[str, Any] = read_json(path, {"model_max_length?": MAYBE_NUMBER})
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path.name} of the run's tokenizer cannot be read ({error}): bring back its origin/."
+            f"The {path.name} of the run's tokenizer cannot be read ({error}): bring back the run's folder origin."
         ) from error
     config["model_max_length"] = min(config.get("model_max_length") or longest, longest)
     if config.get("tokenizer_class") == "TokenizersBackend":  # a new name of transformers 5, which knows both

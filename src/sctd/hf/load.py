@@ -11,7 +11,8 @@ from sctd.json_text import read_json
 from sctd.tokens.tokenizer import try_out
 
 HUB = "hf:"
-_COUNTED = re.compile("layer|label|block|expert|head")  # transformers makes an object of each
+# numbers of what transformers makes one by one
+_COUNTED = re.compile("(layer|label|block|expert)s?$|^n(um)?_(layer|label|block|expert)")
 MOST_PARTS = 512
 MASKED_LM = "AutoModelForMaskedLM"
 # key of config.json in which an export says what the model has read: {"seq_len": S, "token_types": 1 or 2}

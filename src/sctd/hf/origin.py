@@ -71,10 +71,10 @@ def read_origin(run: Path, fingerprint: str) -> Origin:
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: give the folder of a run that this version of sctd pretrain wrote.")
     origin = Origin(read_hf_config(folder), read_manifest(folder), folder / "tokenizer")
-    if differs(
-        origin.config, dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), NUMBER)
-    ) is not None or (
-        sha256_file(folder / "manifest.json") != fingerprint
+    dropouts = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), NUMBER)
+    if (
+        differs(origin.config, dropouts) is not None
+        or sha256_file(folder / "manifest.json") != fingerprint
         or folder_sha256(origin.tokenizer) != origin.manifest.tokenizer.sha256
     ):
         raise UserError(f"{folder} is not what the run wrote: bring back its manifest.json and tokenizer folder.")
