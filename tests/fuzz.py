@@ -1,4 +1,4 @@
-"""Damaged files, read as the verbs read them: `python tests/fuzz.py --inputs 160000 --seed 1 --out table.md`.
+"""Damaged files, read as the verbs read them: `python tests/fuzz.py --inputs 175000 --seed 1 --out table.md`.
 
 Each input is a whole small file that is damaged with knowledge of its format (tests/fuzz_damage.py) and read by the
 call by which a verb reads it (tests/fuzz_formats.py), in a process that may use so much memory and disk and no more. A

@@ -148,6 +148,10 @@ def read(folder):
         ({"num_hidden_layers": "4"}, r"config\.json says num_hidden_layers '4'"),
         ({"intermediate_size": 0}, r"config\.json says intermediate_size 0"),
         ({"num_attention_heads": 5}, r"config\.json: hidden_size is not a multiple"),
+        ({"num_hidden_layers": 10**6}, r"config\.json says num_hidden_layers 1000000"),
+        ({"type_vocab_size": 2**63}, r"config\.json says type_vocab_size 9223372036854775808, which no BERT has"),
+        ({"pad_token_id": -1}, r"config\.json says pad_token_id -1, which no BERT has"),
+        ({"layer_norm_eps": "small"}, r"config\.json says layer_norm_eps small, which no BERT has"),
     ],
 )
 def test_a_config_that_cannot_be_used_is_named(tmp_path, change, message):

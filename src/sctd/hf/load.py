@@ -122,7 +122,9 @@ def load_config(folder: Path) -> Any:
     stated = read_config(folder)  # says what is wrong with the file itself
     for name, number in stated.items():
         if _COUNTED.search(name) and isinstance(number, int | float) and number > MOST_PARTS:
-            raise UserError(f"{folder / 'config.json'} says {name} {number:g}, which no encoder has; mend the file.")
+            raise UserError(
+                f"{folder / 'config.json'} says {name} {number!r:.20}, which no encoder has; mend the file."
+            )
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its parsers raise

@@ -142,6 +142,8 @@ def read_hf_config(folder: Path) -> dict[str, Any]:
                 "have; mend the file."
             )
     place = differs(theirs, _OTHERS)
+    if place is None and not 1 <= theirs.get("type_vocab_size", 2) <= 2**20:
+        place = "type_vocab_size"
     if place is None and not 0 <= (theirs.get("pad_token_id") or 0) < theirs["vocab_size"]:
         place = "pad_token_id"
     if place is not None:
