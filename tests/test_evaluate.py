@@ -380,3 +380,15 @@ def test_damaged_results_are_named(model: str, data: str, tmp_path: Path, name: 
     (out / name).write_text(text)
     with pytest.raises(UserError, match=rf"{Path(name).name} is damaged"):
         evaluate(model, ["sst2"], str(out), data, seeds=1, baselines=False, **SHORT)
+
+
+@pytest.mark.parametrize("wrong", [{"splits": {}}, {"cut": {"other": 1}}], ids=str)
+def test_a_result_without_a_split_or_of_another_one_is_named(
+    model: str, data: str, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    evaluate(model, ["sst2"], str(out), data, seeds=1, baselines=False, **SHORT)
+    path = out / "runs/sst2/model-1.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    with pytest.raises(UserError, match=r"model-1\.json is damaged: remove it"):
+        evaluate(model, ["sst2"], str(out), data, seeds=1, baselines=False, **SHORT)

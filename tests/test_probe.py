@@ -271,6 +271,7 @@ def test_two_processes_add_to_one_file(encoder: Encoder, tmp_path: Path) -> None
 
 
 def test_parts_of_another_form_are_named(encoder: Encoder, tmp_path: Path) -> None:
+    from sctd.json_text import differs
     from sctd.scores.kept import Kept
     from sctd.scores.probe import PART
 
@@ -278,6 +279,7 @@ def test_parts_of_another_form_are_named(encoder: Encoder, tmp_path: Path) -> No
     Kept(path, encoder, {}).add("a", "1", {"majority": "0.5"})
     with pytest.raises(UserError, match=r"probe\.json is damaged \(parts\.a"):
         Kept(path, encoder, {}, PART)
+    assert differs({"tr": 1, "va": 1, "te": 1, "other": "x"}, PART["rows"]) == "other"
 
 
 def test_vectors_that_are_no_numbers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

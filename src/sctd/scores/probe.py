@@ -32,7 +32,7 @@ _ARM = {"cut": int, "best": {"mean", "cls"}, "mean": _POOLED, "cls": _POOLED}
 # what probe.json holds of a probe
 PART = {
     **{"of": str, "majority": NUMBER, "bag_of_words": _ACCURACIES},
-    **{"rows": dict.fromkeys(("tr", "va", "te"), int), "model": _ARM, "random_init?": _ARM},
+    **{"rows": {**dict.fromkeys(("tr", "va", "te"), int), "*": int}, "model": _ARM, "random_init?": _ARM},
 }
 
 

@@ -99,7 +99,7 @@ def _task(
     looked_up = {} if flagged is None else looked_up_in(loaded, flagged)
     for arm in ARMS:
         done = [
-            found
+            _of_these(found, loaded, job.file(folder))
             for job in _finished(folder, task, arm)
             if (found := read_job(folder, job, identity(job, loaded, encoder, settings))) is not None
         ]
@@ -122,6 +122,19 @@ def _task(
             else:
                 entry["notes"].append(f"{split}: not looked up for overlap")
     return entry
+
+
+def _of_these(found: dict[str, Any], loaded: LoadedTask, path: Path) -> dict[str, Any]:
+    """A run's result, which has a prediction of each example of each split; UserError where it has not."""
+    splits = found["splits"]
+    whole = (
+        loaded.scored.keys() <= splits.keys()
+        and all(example.id in splits[name]["predictions"] for name, each in loaded.scored.items() for example in each)
+        and found.get("cut", {}).keys() <= {"train", *loaded.scored}
+    )
+    if not whole:
+        raise UserError(f"{path} is damaged: remove it, and the same command makes it again.")
+    return found
 
 
 def _finished(folder: Path, task: Any, arm: Any) -> list[Job]:
