@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sctd.errors import UserError, printable
-from sctd.hf.load import load_network, load_tokenizer, model_folder
+from sctd.hf.load import load_network, model_folder
+from sctd.tokens.tokenizer import load_tokenizer
 
 
 def fill(model: str, text: str, top_k: int = 5) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from sctd.errors import UserError, first_line
 from sctd.json_text import read_json
-from sctd.tokens.tokenizer import try_out
 
 HUB = "hf:"
 # numbers of what transformers makes one by one
@@ -48,24 +47,6 @@ def _from_hub(name: str) -> Path:
             f"hf:{name} cannot be had from the Hugging Face hub ({first_line(error)}): check the name and the "
             "connection, or give a local folder."
         ) from error
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder; UserError where transformers finds none."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        try_out(tokenizer)
-    except Exception as error:  # transformers raises whatever its parsers raise
-        raise UserError(
-            f"{folder} has no tokenizer that transformers can load ({first_line(error)}): put the model's own "
-            "tokenizer files into it."
-        ) from error
-    if not len(tokenizer) > len(tokenizer.all_special_ids):
-        # without vocabulary files, transformers makes one that knows the special tokens alone
-        raise UserError(f"{folder} has no tokenizer files: put the model's own tokenizer files into it.")
-    return tokenizer
 
 
 def load_network(folder: Path, kind: str, **settings: Any) -> Any:

@@ -51,7 +51,7 @@ def words_table(objective: Objective, data: PreparedData, batches: Sequence[Batc
     """The tokens that occur in training split or held-out inputs, the highest score first, special ones last."""
     import torch
 
-    from sctd.train.setup import load_tokenizer
+    from sctd.tokens.tokenizer import load_tokenizer
 
     assert objective.keep_rule is not None
     size = len(data.unigram)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sctd.errors import UserError, first_line
 from sctd.files import sha256_file
-from sctd.hf.load import TRAINED_ON, load_config, load_network, load_tokenizer, model_folder
+from sctd.hf.load import TRAINED_ON, load_config, load_network, model_folder
+from sctd.tokens.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     import torch

@@ -78,6 +78,24 @@ def _load(given: str) -> Any:
         ) from error
 
 
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, without asking the hub; UserError where transformers finds none."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        try_out(tokenizer)
+    except Exception as error:  # transformers raises whatever its parsers raise
+        raise UserError(
+            f"{folder} has no tokenizer that transformers can load ({first_line(error)}): put the model's own "
+            "tokenizer files into it."
+        ) from error
+    if not len(tokenizer) > len(tokenizer.all_special_ids):
+        # without vocabulary files, transformers makes one that knows the special tokens alone
+        raise UserError(f"{folder} has no tokenizer files: put the model's own tokenizer files into it.")
+    return tokenizer
+
+
 def describe_tokenizer(folder: Path) -> TokenizerInfo:
     """Kind, size and special ids of a tokenizer folder written by `copy_tokenizer` or `train_tokenizer`."""
     from transformers import AutoTokenizer

@@ -9,7 +9,7 @@ import torch
 
 from sctd.batches.masking import Vocabulary
 from sctd.config import PretrainConfig, resolve_middle, resolve_shape
-from sctd.errors import UserError, first_line
+from sctd.errors import UserError
 from sctd.method.objectives import Objective
 from sctd.method.selection import token_tiers
 from sctd.model.attention import choose_attention
@@ -17,23 +17,9 @@ from sctd.model.bert import BertConfig
 from sctd.model.hf import build_bert, from_hf_config, load_hf_state, read_hf_config, read_hf_weights
 from sctd.model.starting_values import set_starting_values
 from sctd.tokens.prepared import PreparedData
-from sctd.tokens.tokenizer import try_out
+from sctd.tokens.tokenizer import load_tokenizer
 
 ORIGIN = "origin"  # folder of a run that keeps where its model comes from; sctd.hf.origin writes it
-
-
-def load_tokenizer(folder: Path):  # type: ignore[no-untyped-def]  # transformers' class, imported when used
-    """The Hugging Face tokenizer of a folder; UserError where there is none."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        try_out(tokenizer)
-    except Exception as error:  # transformers raises whatever its parsers raise
-        raise UserError(
-            f"{folder} has no tokenizer that transformers can load ({first_line(error)}): put the original one there."
-        ) from error
-    return tokenizer
 
 
 def read_vocabulary(data: PreparedData) -> Vocabulary:
