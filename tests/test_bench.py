@@ -51,6 +51,7 @@ def test_every_arm_is_timed_in_turn_and_the_report_says_what_was_measured(tmp_pa
     assert sorted(path.name for path in out.parent.iterdir()) == ["bench.json", "bench.md", "bench.svg"]
 
 
+@pytest.mark.slow
 def test_on_a_gpu_a_turn_has_several_steps_and_all_arms_warm_up_at_once(tmp_path, monkeypatch):
     # the processor stands in for it
     data = make_prepared(tmp_path)

@@ -259,6 +259,7 @@ def test_another_comparison_in_the_same_folder_is_refused(data, whole):
         compare(str(data), str(whole[0]), ARMS, longer, [1, 2], "steps")
 
 
+@pytest.mark.slow
 def test_seeds_can_be_added_and_the_page_says_that_they_were(data, tmp_path, whole):
     import shutil
 
