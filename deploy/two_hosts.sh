@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# Two hosts on one machine, as network namespaces with addresses of their own: a run over both, one of which is killed or
-# cut off in mid-run and comes back, must end on the losses of a run that nothing disturbed. Needs root, iproute2 and a
-# data folder:
+# Two hosts on one machine, as network namespaces with addresses of their own: a run over both, one of which is killed, or
+# cut off (twice), and comes back, must end on the losses of a run that nothing disturbed. Needs root,
+# iproute2 and a data folder:
 #   sudo deploy/two_hosts.sh DATA SCRATCH [PYTHON]
 set -euo pipefail
 data=${1:?usage: two_hosts.sh DATA SCRATCH [PYTHON]}
 scratch=${2:?usage: two_hosts.sh DATA SCRATCH [PYTHON]}
 python=${3:-python3}
-away=20 # seconds that the second host stays away; torchrun takes 15 to notice that it is gone
 mkdir -p "$scratch"
 bridge=sctd-br
 settings=(--model.num_layers 4 --model.hidden_size 64 --model.num_heads 2 --schedule.steps 300 --batch.size 16
@@ -47,7 +46,7 @@ steps() { grep -c '"loss_total"' "$scratch/$1/metrics.jsonl" 2>/dev/null || true
 
 reach() { until [ "$(steps "$1")" -ge "$2" ] 2>/dev/null; do sleep 0.2; done; }
 
-rm -rf "$scratch"/{whole,killed,cut}
+rm -rf "$scratch"/{whole,killed,waited,lost}
 start 1 whole; first=$!
 start 2 whole; second=$!
 wait "$first" "$second"
@@ -58,25 +57,31 @@ start 2 killed
 reach killed 120
 ip netns pids sctd2 | xargs -r kill -9
 echo "killed: host 2 after step $(steps killed)"
-sleep "$away"
+sleep 20 # a host is not back sooner; torchrun takes 15 s to notice that it was gone
 start 2 killed; second=$!
 wait "$first" "$second"
 
-# A host that is cut off keeps its processes, which nobody tells: its agent ends when the rendezvous does not answer, and
-# what started it (systemd, Kubernetes, here the loop) starts it again until it is done.
-start 1 cut; first=$!
-start 2 cut; second=$!
-reach cut 120
-ip -n sctd2 link set eth0 down
-echo "cut: host 2 after step $(steps cut)"
-sleep "$away"
-ip -n sctd2 link set eth0 up
-for attempt in 1 2 3 4; do
-  wait "$second" && break
-  echo "cut: agent $attempt of host 2 ended; the next one"
-  start 2 cut; second=$!
+# A host that is cut off keeps its processes. As long as TCP keeps the connections (15 minutes by default), both wait, and go
+# on. After that all connections are lost (here after some seconds, by sysctl): the processes end, and torchrun starts
+# them again; an agent that gave up is started by what started it first (systemd, Kubernetes; here the loop).
+for run in waited lost; do
+  start 1 "$run"; first=$!
+  start 2 "$run"; second=$!
+  reach "$run" 120
+  if [ "$run" = lost ]; then
+    for host in 1 2; do ip netns exec "sctd$host" sysctl -qw net.ipv4.tcp_retries2=3; done
+  fi
+  ip -n sctd2 link set eth0 down
+  echo "$run: host 2 cut off after step $(steps "$run")"
+  sleep 60
+  ip -n sctd2 link set eth0 up
+  for attempt in 1 2 3 4 5; do
+    wait "$second" && break
+    echo "$run: agent $attempt of host 2 gave up; the next one"
+    start 2 "$run"; second=$!
+  done
+  wait "$first" "$second"
 done
-wait "$first" "$second"
 "$python" - "$scratch" <<'PYTHON'
 import json, sys
 from pathlib import Path
@@ -86,7 +91,7 @@ def curve(run):
     return [line["loss_total"] for line in lines if "loss_total" in line]
 
 whole, worst = curve("whole"), 0.0
-for run in ("killed", "cut"):
+for run in ("killed", "waited", "lost"):
     difference = max(abs(a - b) for a, b in zip(whole, curve(run), strict=True))
     print(f"{run}: {len(whole)} steps; the largest difference of a step's loss is {difference:.1e} nats")
     worst = max(worst, difference)

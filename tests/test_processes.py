@@ -206,3 +206,19 @@ def test_torchruns_variables_must_be_numbers(monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="WORLD_SIZE=two"):
         Processes.from_environment()
+
+
+def test_a_process_among_many_leaves_before_threads_of_gloo_can_abort_it():
+    script = """
+import atexit, torch
+from sctd.launch import leave
+torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+atexit.register(print, "all that was registered ran")
+class Kept:
+    def __del__(self):
+        print("the interpreter was taken down")
+kept = Kept()
+leave(7)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (7, "all that was registered ran\n")

@@ -1,8 +1,13 @@
 """`python -m sctd` is `sctd`."""
 
-import sys
-
 from sctd.cli import main
+from sctd.launch import leave
+
+
+def start() -> None:
+    """Run the command line and leave with its exit code."""
+    leave(main())
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start()
