@@ -343,9 +343,8 @@ def _reseal_tokenizer(folder):
 
 def _given_tokenizer(folder):
     from sctd.files import whole_folder
-    from sctd.hf.load import load_tokenizer
     from sctd.tokens.encode import encode_documents
-    from sctd.tokens.tokenizer import copy_tokenizer, describe_tokenizer, open_encoder
+    from sctd.tokens.tokenizer import copy_tokenizer, describe_tokenizer, load_tokenizer, open_encoder
 
     with whole_folder(folder / "out") as aside:
         copy_tokenizer(str(folder / "tokenizer"), aside, 16)

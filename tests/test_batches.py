@@ -161,7 +161,7 @@ def test_only_a_batch_with_padding_carries_an_attention_mask():
 
 def test_pieces_are_told_from_words_by_the_tokenizer(tmp_path):
     data = load_prepared(make_prepared(tmp_path))
-    from sctd.train.setup import load_tokenizer
+    from sctd.tokens.tokenizer import load_tokenizer
 
     words, tokens = read_vocabulary(data), load_tokenizer(data.tokenizer_dir)
     for name, number in tokens.get_vocab().items():

@@ -21,11 +21,12 @@ from sctd.pretrain import pretrain
 from sctd.recipe import build_config
 from sctd.tokens.manifest import SpecialIds
 from sctd.tokens.prepared import load_prepared
+from sctd.tokens.tokenizer import load_tokenizer
 from sctd.train.checkpoint import load_tensors, newest_checkpoint
 from sctd.train.evaluate import evaluate
 from sctd.train.metrics import read_metrics
 from sctd.train.optimizer import build_optimizers
-from sctd.train.setup import build_objective, load_tokenizer, read_vocabulary
+from sctd.train.setup import build_objective, read_vocabulary
 from sctd.train.step import Stepper
 
 CPU = torch.device("cpu")
