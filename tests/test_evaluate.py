@@ -230,7 +230,7 @@ def test_a_run_that_another_process_has_is_left_to_it(
     with FileLock(out / "runs/sst2/model-1.lock"):
         results = evaluate(model, ["sst2"], str(out), data, seeds=1, baselines=False, **SHORT)
     assert results["tasks"]["sst2"]["arms"] == {}
-    assert "1 of 1 runs are under way in other processes" in capfd.readouterr().err
+    assert "Under way in other processes: SST-2 model seed 1; the same" in capfd.readouterr().err
 
 
 def test_two_processes_that_begin_at_once_share_the_runs(model: str, data: str, tmp_path: Path) -> None:

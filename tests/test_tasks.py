@@ -12,6 +12,7 @@ import pytest
 
 from sctd.errors import UserError
 from sctd.scores.evaluate import evaluate
+from sctd.scores.jobs import load_task
 from sctd.scores.tasks.load import load_split, notes, splits_of
 from sctd.scores.tasks.table import GROUPS, TASKS, choose_tasks
 from sctd.scores.tasks.task import ChoiceExample, SpanExample, TextExample, WordPairExample, checksum_of
@@ -218,7 +219,12 @@ BROKEN: list[tuple[str, str, str | bytes, str]] = [
     ("sst2", "sst2/dev.tsv", SENTENCES + "fine\t2\n", r"dev.tsv, line 2: the label '2' is none of 0, 1"),
     ("sst2", "sst2/dev.tsv", SENTENCES + " \t1\n", "line 2: 'sentence' is empty"),
     ("sst2", "sst2/dev.tsv", "text\tlabel\nfine\t1\n", r"line 2: there is no column 'sentence' \(columns: text, lab"),
-    ("sst2", "sst2/dev.tsv", SENTENCES + "fine\n", r"line 2 has 1 columns where there are 2 \(sentence, label\)"),
+    (
+        "sst2",
+        "sst2/dev.tsv",
+        SENTENCES + "fine\n",
+        r"line 2 has 1 columns where there are 2 \(sentence, label, ",
+    ),
     ("sst2", "sst2/dev.tsv", SENTENCES, "dev.tsv has no examples"),
     ("sst2", "sst2/dev.tsv", b"sentence\tlabel\nf\xff\t1\n", "line 2, is not UTF-8"),
     ("sst2", "sst2/train.tsv", SENTENCES + "fine\t1\n", r"no file of SST-2's dev split \(looked for dev.tsv\)"),
@@ -342,3 +348,12 @@ def test_a_number_that_is_none_of_a_score_or_a_place_is_named(tmp_path: Path, nu
     data = put(tmp_path, "stsb/dev.tsv", f"sentence1\tsentence2\tscore\na\tb\t{number}\n")
     with pytest.raises(UserError, match="score"):
         load_split(TASKS["stsb"], data, "dev")
+
+
+def test_training_rows_of_one_label_alone_are_said(tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        path = tmp_path / "sst2" / f"{split}.tsv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("sentence\tlabel\nfine\t1\ngood\t1\n", encoding="utf-8")
+    loaded = load_task(TASKS["sst2"], str(tmp_path), "full")
+    assert "train: one label alone, so that there is nothing to learn" in loaded.notes

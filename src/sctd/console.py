@@ -46,6 +46,13 @@ def show(table: Table) -> None:
     Console(width=max(Console().width, Measurement.get(wide, wide.options, table).maximum)).print(table)
 
 
+def show_line(text: str) -> None:
+    """Print a sentence that belongs to a table below it."""
+    from rich.console import Console
+
+    Console().print(as_text(text), soft_wrap=True)
+
+
 def progress_bar() -> Progress:
     """A bar with rate and time left: `task = bar.add_task("words", total=n, note="")`, then
     `bar.update(task, advance=k, note="3.1 MB/s")`. The caller states the rate in its own unit in `note`.

@@ -58,7 +58,7 @@ def blimp(
     if pairs is not None and pairs < 1:
         raise UserError(f"--pairs is {pairs}; it must be 1 or more.")
 
-    from sctd.console import Counter, progress_bar, say
+    from sctd.console import Counter, progress_bar, say, show_line
     from sctd.scores.blimp_data import load_pairs
     from sctd.scores.encoder import load_encoder
     from sctd.scores.kept import Kept, checksum, kept_precision
@@ -97,6 +97,8 @@ def blimp(
     results["cut"] = sum(kept.parts[f"model/{each.name}"]["cut"] for each in chosen)
     kept.finish(results)
     print_table(results, encoder)
+    if path is not None:
+        show_line(f"Written: {path}.")
     if results["cut"]:
         say(f"{results['cut']:,} sentences were cut at {encoder.max_length} tokens.")
     return results

@@ -65,7 +65,7 @@ def drift(
 
     from sctd.batches.loader import evaluation_batches
     from sctd.config import resolve_middle
-    from sctd.console import Counter, progress_bar, say
+    from sctd.console import Counter, progress_bar, say, show_line
     from sctd.files import disk_errors, write_json
     from sctd.recipe import build_config
     from sctd.scores.dropped_words import correlation, extremes, print_words, words_table, write_words
@@ -139,6 +139,8 @@ def drift(
         write_words(target / "importance.tsv", words)
     print_table(results)
     print_words(words, config.dropping.keep_rule)
+    tokens = " and importance.tsv" if config.dropping.keep_rule == "importance" else ""
+    show_line(f"Written: drift.json{tokens} in {target}.")
     return results
 
 
@@ -167,7 +169,7 @@ def print_table(results: Mapping[str, Any]) -> None:
     last = results["checkpoints"][-1]
     first = results["settings"]["first_layer_that_differs"]
     layers = range(first, len(last["cosine"]))
-    title = f"Cosine of the pass with dropping to the full pass, by layer; the layers before {first} are the same"
+    title = f"Cosine of the pass with dropping to the full pass, by layer; those before {first} are the same"
     table = Table("step", *map(str, layers), title=as_text(title), title_justify="left")
     for each in results["checkpoints"]:
         table.add_row(f"{each['step']:,}", *(f"{figure:.4f}" for figure in each["cosine"][first:]))

@@ -81,10 +81,10 @@ def evaluate(
     check_installed("sklearn", "accelerate", extra="evaluate")
     chosen = choose_tasks(tasks)
 
-    from sctd.console import say
+    from sctd.console import say, show_line
     from sctd.scores.encoder import load_encoder
     from sctd.scores.flagged import read_flagged
-    from sctd.scores.jobs import SETTINGS, alone, claim, identity, load_task, open_results
+    from sctd.scores.jobs import SETTINGS, alone, claim, identity, load_task, open_results, read_job
     from sctd.scores.kept import kept_precision
     from sctd.scores.results import collect, looked_up_in, write_results
     from sctd.scores.tables import print_results
@@ -110,21 +110,27 @@ def evaluate(
         f"{encoder.folder}: {encoder.num_layers} layers of {encoder.hidden_size}, sequences of up to "
         f"{encoder.max_length} tokens, {encoder.device.type}, {encoder.precision}."
     )
+    if max_length is not None and max_length > encoder.max_length:
+        say(f"--max-length {max_length} is more than the model can take: it is {encoder.max_length}.")
     jobs = _jobs(chosen, seeds, baselines)
-    busy = 0
+    elsewhere = []
     for number, job in enumerate(jobs, start=1):
         examples = loaded[chosen.index(job.task)]
-        with claim(folder, job, identity(job, examples, encoder, settings)) as mine:
+        of = identity(job, examples, encoder, settings)
+        with claim(folder, job, of) as mine:
             if mine:
                 _run(job, examples, encoder, settings, folder, f"{number}/{len(jobs)}")
             elif mine is None:
-                busy += 1
+                elsewhere.append((job, of))
     with alone(folder):
+        left = [job for job, of in elsewhere if not read_job(folder, job, of)]
         results = collect(folder, loaded, encoder, settings, flagged)
         write_results(folder, results)
     print_results(results)
-    if busy:
-        say(f"{busy} of {len(jobs)} runs are under way in other processes: the same command later shows all.")
+    if left:
+        names = ", ".join(f"{job.task.title} {job.arm} seed {job.seed}" for job in left)
+        say(f"Under way in other processes: {names}; the same command later shows all.")
+    show_line(f"Written: {folder / 'results.json'} and {folder / 'results.md'}.")
     return results
 
 

@@ -82,7 +82,7 @@ def probe(
 
     check_installed("sklearn", extra="evaluate")
 
-    from sctd.console import Counter, progress_bar, say
+    from sctd.console import Counter, progress_bar, say, show_line
     from sctd.scores.encoder import load_encoder
     from sctd.scores.kept import Kept, kept_precision
     from sctd.scores.probe_data import load_probes, subset
@@ -109,6 +109,8 @@ def probe(
             kept.add(each.name, each.sha256, part)
     results = {"belongs_to": kept.belongs_to, "parts": {each.name: kept.parts[each.name] for each in probes}}
     print_table(results, encoder)
+    if path is not None:
+        show_line(f"Written: {path}.")
     cut = sum(part["model"]["cut"] for part in results["parts"].values())
     if cut:
         say(f"{cut:,} sentences were cut at {encoder.max_length} tokens.")

@@ -62,7 +62,8 @@ def load_probe(name: str, path: Path) -> Probe:
                 cells = line.split("\t")
                 if len(cells) != 3:
                     raise UserError(
-                        f"{place} has {len(cells)} columns where there are 3 (split, label, sentence): mend the file."
+                        f"{place} has {len(cells)} columns where there are 3 (split, label, sentence, with tabs "
+                        "between): mend the file."
                     )
                 split, label, sentence = cells
                 if split not in splits:

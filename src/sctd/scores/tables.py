@@ -73,10 +73,9 @@ def remarks(results: dict[str, Any]) -> list[str]:
 
 def print_results(results: dict[str, Any]) -> None:
     """To standard output."""
-    from rich.console import Console
     from rich.table import Table
 
-    from sctd.console import as_text, show
+    from sctd.console import as_text, show, show_line
 
     for part, title in (
         ("arms", headline(results)),
@@ -93,7 +92,7 @@ def print_results(results: dict[str, Any]) -> None:
             table.add_row(*map(as_text, line))
         show(table)
     for remark in remarks(results):
-        Console().print(as_text(remark))
+        show_line(remark)
 
 
 def markdown(results: dict[str, Any]) -> str:

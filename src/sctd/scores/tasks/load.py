@@ -59,7 +59,7 @@ def task_folder(task: Task, data: str) -> Path:
     wanted = set(map(plain_spelling, names))
     folders = [path for path in sorted(root.iterdir()) if path.is_dir() and plain_spelling(path.name) in wanted]
     if not folders:
-        raise UserError(f"{root} has no folder {task.name}: bring {task.title}, or leave {task.name} out of --tasks.")
+        raise UserError(f"{root} has no folder {task.name}: bring {task.title}, or leave {task.name} out.")
     return folders[0]
 
 

@@ -73,7 +73,8 @@ def _tsv(path: Path, task: Task) -> Iterator[Row]:
                 continue
             names = ", ".join(columns)
             raise UserError(
-                f"{place} has {len(cells)} columns where there are {len(columns)} ({names}): mend the file."
+                f"{place} has {len(cells)} columns where there are {len(columns)} ({names}, with tabs between): "
+                "mend the file."
             )
         yield place, dict(zip(columns, cells, strict=True))
     if passed_over:
@@ -142,8 +143,9 @@ def field(row: Row, names: tuple[str, ...], *, empty_allowed: bool = False) -> A
             if value is None or (isinstance(value, str) and not value.strip() and not empty_allowed):
                 raise UserError(f"{place}: {name!r} is empty: mend or remove the row.")
             return value
+    tabs = "; tabs separate columns" if len(fields) == 1 else ""
     raise UserError(
-        f"{place}: there is no column {names[0]!r} (columns: {', '.join(map(str, fields))}); mend the file."
+        f"{place}: there is no column {names[0]!r} (columns: {', '.join(map(str, fields))}{tabs}); mend the file."
     )
 
 
