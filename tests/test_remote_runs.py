@@ -63,12 +63,27 @@ def test_a_run_that_was_stopped_goes_on_on_another_machine_to_the_same_bytes(
     assert weights(copy) == weights(tmp_path / "whole")
     assert [line["step"] for line in read_metrics(copy)] == [*range(13)]
     names = set(remote_files(run))
-    assert {name.split("/")[1] for name in names if name.startswith("checkpoints/")} == {"step-12", "step-9"}
+    # step-8 was not fetched, so it is not the second machine's to delete
+    assert {name.split("/")[1] for name in names if name.startswith("checkpoints/")} == {"step-12", "step-9", "step-8"}
     assert {"config.yaml", "metrics.jsonl", "heartbeat.json", "model/config.json", "model/model.safetensors"} <= names
     download(f"{run}/heartbeat.json", tmp_path / "heartbeat.json")
     assert read_heartbeat(tmp_path)["phase"] == "finished"
     download(f"{run}/model/model.safetensors", tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == (tmp_path / "whole/model/model.safetensors").read_bytes()
+
+
+def test_what_another_machine_keeps_at_the_address_stays_there(tmp_path, data, machine, monkeypatch):
+    run = f"file://{tmp_path}/run"
+    with monkeypatch.context() as patched:
+        stop_at(patched, 8)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(str(data), run, config(**SHORT, checkpoint__keep=1, checkpoint__keep_every=4))
+    before = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
+    machine("second")
+    pretrain(str(data), run, resume="auto")
+    kept = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
+    assert before == {"step-4", "step-8", "step-9"}
+    assert {"step-4", "step-8", "step-12"} <= kept
 
 
 def test_of_a_damaged_or_unfinished_checkpoint_there_the_one_before_it_is_taken(tmp_path, data, machine, capfd):

@@ -11,11 +11,12 @@ import pytest
 
 from helpers import make_prepared
 from kills import matrix
+from sctd.config import CheckpointConfig
 from sctd.errors import UserError
 from sctd.pretrain import pretrain
 from sctd.recipe import build_config
 from sctd.train import checkpoint
-from sctd.train.checkpoint import list_checkpoints, newest_checkpoint
+from sctd.train.checkpoint import TrainState, list_checkpoints, newest_checkpoint, save_checkpoint
 from sctd.train.metrics import read_metrics
 from sctd.train.trainer import Trainer
 from small_runs import SMALL, config, weights
@@ -368,3 +369,16 @@ def test_a_stop_waits_for_the_checkpoint_that_is_being_written(tmp_path, data, m
     with pytest.raises(KeyboardInterrupt, match="everything is saved"):
         pretrain(str(data), str(tmp_path / "run"), config())
     assert newest_checkpoint(tmp_path / "run")[1].global_step == 1
+
+
+def test_the_checkpoint_just_written_stays_though_there_are_newer_ones(tmp_path):
+    (tmp_path / "checkpoints/step-40").mkdir(parents=True)
+    place = save_checkpoint(tmp_path, TrainState(global_step=35), {}, CheckpointConfig(keep=1))
+    assert {folder.name for folder in place.parent.iterdir()} == {"step-35", "step-40"}
+
+
+def test_checkpoint_settings_given_at_a_resumption_are_checked(tmp_path, data):
+    pretrain(str(data), str(tmp_path / "run"), config(schedule__steps=4))
+    with pytest.raises(UserError, match=r"checkpoint\.keep"):
+        pretrain(str(data), str(tmp_path / "run"), config(schedule__steps=4, checkpoint__keep=0), resume="auto")
+    assert list((tmp_path / "run/checkpoints").iterdir())

@@ -44,10 +44,10 @@ def resumed(run: Path, config: PretrainConfig, checkpoint: tuple[Path, TrainStat
     """The settings of the run, which those that were given must be."""
     folder, state = checkpoint
     saved = build_config(state.config)
-    check(saved)
     usual = PretrainConfig()
     kept = {name: getattr(config, name) for name in FREE if getattr(config, name) != getattr(usual, name)}
     saved = replace(saved, **kept)
+    check(saved)
     difference = _first_difference(saved, config, usual)
     if difference:
         raise UserError(

@@ -119,7 +119,8 @@ def save_checkpoint(run: Path, state: TrainState, tensors: Tensors, keep: Checkp
         checksums = {file.name: sha256_file(file) for file in sorted(folder.iterdir())}
         content = {"format": FORMAT, **asdict(state), "files": checksums}
         write_json(folder / STATE, {**content, "checksum": _checksum(content)})
-    for old in set(list_checkpoints(run)) - kept_checkpoints(run, keep):
+    # after a resumption from an older step there may be newer ones, which `keep` would count first
+    for old in set(list_checkpoints(run)) - kept_checkpoints(run, keep) - {place}:
         shutil.rmtree(old)
     return place
 

@@ -34,6 +34,7 @@ class Mirror:
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         self.folder = cache_folder(address)
+        self._held: set[str] = set()  # names of the checkpoints that the folder has had: fetched, or sent
 
     def fetch(self) -> Path:
         """The folder, with the newest whole checkpoint and the record that the address has.
@@ -56,6 +57,7 @@ class Mirror:
             for step in sorted(steps, reverse=True):
                 if self._fetch_checkpoint(f"{CHECKPOINTS}/step-{step}", there):
                     break
+            self._held = {folder.name for folder in list_checkpoints(self.folder)}
         return self.folder
 
     def check_writable(self) -> None:
@@ -74,13 +76,16 @@ class Mirror:
         upload_folder(self.folder, self.address, names, show=False)
 
     def send_checkpoint(self, place: Path) -> None:
-        """A checkpoint, then the record; those that the folder no longer keeps are deleted there."""
+        """A checkpoint, then the record; of those that the folder had, what it no longer keeps is deleted there.
+
+        No others: the folder never had what another machine's run keeps there.
+        """
         upload_folder(place, f"{self.address}/{CHECKPOINTS}/{place.name}", last=STATE, show=False)
         self.send_record()
-        kept = {folder.name for folder in list_checkpoints(self.folder)}
-        for name in {name.split("/")[1] for name in remote_files(self.address) if name.startswith(f"{CHECKPOINTS}/")}:
-            if name not in kept:
-                delete_folder(f"{self.address}/{CHECKPOINTS}/{name}")
+        self._held.add(place.name)
+        for name in self._held - {folder.name for folder in list_checkpoints(self.folder)}:
+            delete_folder(f"{self.address}/{CHECKPOINTS}/{name}")
+            self._held.remove(name)
 
     def send_model(self) -> None:
         """The Hugging Face folder, at the end."""

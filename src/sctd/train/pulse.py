@@ -84,7 +84,7 @@ class Pulse:
             request = urllib.request.Request(self.webhook, json.dumps(content).encode(), headers)
             with urllib.request.urlopen(request, timeout=PATIENCE):
                 pass
-        except (OSError, ValueError) as error:  # the address is left out: it is a secret
+        except Exception as error:  # http.client has its own; the address is left out: it is a secret
             if not self._unanswered:
                 self._unanswered = True
                 say(f"{WEBHOOK} did not take a message ({type(error).__name__}); training goes on.")
