@@ -18,6 +18,7 @@ shift 2
 
 # an agent that stayed and one that comes new find one another after a restart (torch 2.13, see docs/cluster.md)
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=110 # seconds to save in, after SIGTERM; torch's default is 30
 master=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun --kill-on-bad-exit=1 torchrun \
   --nnodes="$SLURM_NNODES" --nproc-per-node="${SLURM_GPUS_ON_NODE:-1}" --max-restarts=3 \

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Two hosts on one machine, as network namespaces with addresses of their own: a run over both, one of which is killed, or
-# cut off (twice), and comes back, must end on the losses of a run that nothing disturbed. Needs root,
-# iproute2 and a data folder:
+# cut off, and comes back, must end on the losses of a run that nothing disturbed. Needs root, iproute2 and a data folder:
 #   sudo deploy/two_hosts.sh DATA SCRATCH [PYTHON]
 set -euo pipefail
 data=${1:?usage: two_hosts.sh DATA SCRATCH [PYTHON]}

@@ -15,7 +15,16 @@ import numpy as np
 import pytest
 
 from sctd.errors import UserError
-from sctd.remote import cache_folder, delete_folder, download, file_system, read_bytes, remote_files, upload_folder
+from sctd.remote import (
+    cache_folder,
+    delete_folder,
+    download,
+    file_system,
+    read_bytes,
+    remote_files,
+    upload_folder,
+    without_secrets,
+)
 from sctd.tokens.prepare import prepare
 from sctd.tokens.prepared import load_prepared
 from test_prepare import ROOT, corpus, files_of, run, small_blocks, write_corpus
@@ -368,3 +377,16 @@ def test_the_command_line_prepares_and_pretrains_at_addresses_of_a_server(
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/model/model.safetensors").exists()
     assert cache_folder("s3://commands/data").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("https://bob:secret@host/t.txt?token=secret", "https://host/t.txt"),
+        ("ftp://bob:secret@host/a@b.txt", "ftp://host/a@b.txt"),
+        ("s3://bucket/what?.txt", "s3://bucket/what?.txt"),
+        ("/home/a@b/t.txt", "/home/a@b/t.txt"),
+    ],
+)
+def test_what_is_secret_in_an_address_is_not_stored(place, shown):
+    assert without_secrets(place) == shown

@@ -86,6 +86,29 @@ def test_what_another_machine_keeps_at_the_address_stays_there(tmp_path, data, m
     assert {"step-4", "step-8", "step-12"} <= kept
 
 
+def test_a_checkpoint_that_could_not_be_sent_is_sent_by_the_same_command(tmp_path, data, monkeypatch):
+    run = f"file://{tmp_path}/run"
+    with monkeypatch.context() as patched:
+        stop_at(patched, 8)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(str(data), run, config(**SHORT))
+    newest = list_checkpoints(cache_folder(run))[0]
+    delete_folder(f"{run}/checkpoints/{newest.name}")
+    (cache_folder(run) / "checkpoints/step-3").mkdir()  # and one that a kill left half fetched
+    copy = mirror.Mirror(run).fetch()
+    assert next(folder.name for folder in list_checkpoints(copy)) == newest.name
+    assert f"checkpoints/{newest.name}/state.json" in remote_files(run)
+    assert not (copy / "checkpoints/step-3").exists()
+
+
+def test_a_model_that_could_not_be_sent_is_sent_by_the_same_command(tmp_path, data):
+    run = f"file://{tmp_path}/run"
+    pretrain(str(data), run, config(**SHORT))
+    delete_folder(f"{run}/model")
+    pretrain(str(data), run, resume="auto")
+    assert "model/config.json" in remote_files(run)
+
+
 def test_of_a_damaged_or_unfinished_checkpoint_there_the_one_before_it_is_taken(tmp_path, data, machine, capfd):
     run = f"file://{tmp_path}/run"
     pretrain(str(data), run, config(**SHORT, checkpoint__keep=3))

@@ -219,12 +219,7 @@ BROKEN: list[tuple[str, str, str | bytes, str]] = [
     ("sst2", "sst2/dev.tsv", SENTENCES + "fine\t2\n", r"dev.tsv, line 2: the label '2' is none of 0, 1"),
     ("sst2", "sst2/dev.tsv", SENTENCES + " \t1\n", "line 2: 'sentence' is empty"),
     ("sst2", "sst2/dev.tsv", "text\tlabel\nfine\t1\n", r"line 2: there is no column 'sentence' \(columns: text, lab"),
-    (
-        "sst2",
-        "sst2/dev.tsv",
-        SENTENCES + "fine\n",
-        r"line 2 has 1 columns where there are 2 \(sentence, label, ",
-    ),
+    ("sst2", "sst2/dev.tsv", SENTENCES + "fine\n", r"line 2 has 1 columns where there are 2 \(sentence, label, "),
     ("sst2", "sst2/dev.tsv", SENTENCES, "dev.tsv has no examples"),
     ("sst2", "sst2/dev.tsv", b"sentence\tlabel\nf\xff\t1\n", "line 2, is not UTF-8"),
     ("sst2", "sst2/train.tsv", SENTENCES + "fine\t1\n", r"no file of SST-2's dev split \(looked for dev.tsv\)"),

@@ -297,3 +297,21 @@ def test_with_loss_scaling_an_overflow_skips_every_optimizer_and_the_importance(
     stepper.run(trainer.batches.at(1), 1, 1e-3, "drop")
     after = trainer.objective.state_dict()
     assert not any(torch.equal(before[name], after[name]) for name in ("model.head_bias", "model.head_dense.weight"))
+
+
+def test_loss_scaling_that_never_finds_a_scale_ends_the_run(tmp_path, data, monkeypatch):
+    from sctd.model.bert import Bert
+
+    plain = Bert.__init__
+
+    def broken(self, *given, **more):
+        plain(self, *given, **more)
+        self.word_embeddings.weight.register_hook(lambda gradient: gradient * math.inf)
+
+    monkeypatch.setattr(Bert, "__init__", broken)
+    changes = {"precision": "fp16", "log__every": 1, "checkpoint__every": 10, "schedule__steps": 60}
+    with pytest.raises(UserError, match=r"Step \d+: the gradient's norm is (inf|nan).*or fp16 \(try precision fp32\)"):
+        pretrain(str(data), str(tmp_path / "run"), config(**changes))
+    last = read_metrics(tmp_path / "run")[-1]
+    assert last["step"] < 30
+    assert last["skipped"] >= 4

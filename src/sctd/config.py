@@ -219,7 +219,7 @@ class CheckpointConfig:
         every: steps between checkpoints; null: 10 a run. One is always written at the end and on Ctrl-C.
         keep: how many of the newest to keep.
         keep_every: also keep those of steps that are multiples of this; null: none.
-        keep_best: also keep the one with the lowest held-out loss.
+        keep_best: also keep the one with the lowest held-out loss, of those at a step that was evaluated.
         background: write them while training goes on, which waits for a copy in memory alone.
     """
 

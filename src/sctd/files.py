@@ -24,7 +24,7 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def disk_errors(place: Path) -> Iterator[None]:
+def disk_errors(place: Path | str) -> Iterator[None]:
     """Turn a full disk or a refused write below `place` into a UserError that names it."""
     try:
         yield
@@ -57,9 +57,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole text file atomically."""
     aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")  # two processes may write the same file
     with disk_errors(path.parent):
-        aside.write_text(text, encoding="utf-8")
-        flush_to_disk(aside)
-        aside.replace(path)
+        try:
+            aside.write_text(text, encoding="utf-8")
+            flush_to_disk(aside)
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
 
 
 def write_json(path: Path, value: Any) -> None:

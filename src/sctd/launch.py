@@ -1,4 +1,4 @@
-"""`sctd pretrain --nproc N`: as many processes on this machine, started and watched by torchrun's own launcher."""
+"""`sctd pretrain --nproc N`: processes here, started and watched by torchrun's launcher; how one of many ends."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import uuid
 from typing import NoReturn
 
 from sctd.errors import UserError
+
+SAVING = 600  # seconds that processes have to save themselves in after SIGTERM; torch's default is 30
 
 
 def launch(words: list[str], processes: int) -> None:
@@ -28,6 +30,7 @@ def launch(words: list[str], processes: int) -> None:
 
     threads = max(1, (os.cpu_count() or 1) // processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SAVING))
     settings = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -58,7 +61,8 @@ def leave(code: int) -> NoReturn:
     interpreter that ends that aborts the process: exit code -6 after a whole run (torch 2.13, 1 of some 10 on a busy
     machine).
     """
-    if "torch" in sys.modules and sys.modules["torch"].distributed.is_initialized():
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

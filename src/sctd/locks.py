@@ -17,6 +17,10 @@ class BusyError(Exception):
     """Somebody else holds the lock."""
 
 
+class NoLocksError(UserError):
+    """The file system has no locks."""
+
+
 @contextmanager
 def locked(path: Path, *, shared: bool = False, waiting: str = "") -> Iterator[IO[str]]:
     """Hold the lock of the file `path`, which is made if absent; on Windows there is none, and nobody waits.
@@ -28,7 +32,7 @@ def locked(path: Path, *, shared: bool = False, waiting: str = "") -> Iterator[I
 
     Raises:
         BusyError: somebody else holds it, and `waiting` is empty.
-        UserError: the file system has no locks.
+        NoLocksError: the file system has no locks.
     """
     while True:
         with disk_errors(path.parent):
@@ -65,7 +69,7 @@ def _take(file: IO[str], shared: bool, waiting: str) -> None:
             say(waiting)
             fcntl.flock(file, kind)
     except OSError as error:
-        raise UserError(
+        raise NoLocksError(
             f"The file system of {file.name} has no locks ({error.strerror}): choose a place on another one."
         ) from error
 

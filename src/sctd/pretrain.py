@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,27 +63,49 @@ def pretrain(
     if nproc > 1 and not processes.many:
         return _in_processes(nproc, data, out, config, resume)
     processes.join(choose_device(config.device))
-    return _pretrain(out, data, config, resume, processes)
 
-
-def _pretrain(
-    out: str, data: str, config: PretrainConfig, resume: str | None, processes: Processes
-) -> dict[str, float]:
     from sctd.remote import is_remote
-    from sctd.train.begun import newest, refuse_or_clear, resumed
-    from sctd.train.checkpoint import list_checkpoints
+    from sctd.train.begun import alone
     from sctd.train.mirror import Mirror
 
     mirror = Mirror(out) if is_remote(out) else None
-    if mirror is not None:
-        processes.on_first(mirror.check_writable)
-    run = Path(out) if mirror is None else mirror.fetch()
+    run = Path(out) if mirror is None else mirror.folder
+    with ExitStack() as held:
+
+        def take() -> None:
+            if mirror is not None:
+                mirror.check_writable()
+            begins = resume in (None, IF_BEGUN) or mirror is not None
+            if run.is_dir() or (begins and not run.exists()):  # what else there may be is said below
+                held.enter_context(alone(run))
+            if mirror is not None:
+                mirror.fetch()
+
+        processes.on_first(take)
+        if mirror is not None and not processes.first:
+            mirror.fetch()
+        return _pretrain(run, mirror, out, data, config, resume, processes)
+
+
+def _pretrain(
+    run: Path,
+    mirror: Mirror | None,
+    out: str,
+    data: str,
+    config: PretrainConfig,
+    resume: str | None,
+    processes: Processes,
+) -> dict[str, float]:
+    from sctd.train.begun import clear, newest, refuse, resumed, set_aside
+    from sctd.train.checkpoint import list_checkpoints
+
     checkpoint: tuple[Path, TrainState] | None = None
     if resume == IF_BEGUN:
         resume = "auto" if processes.on_first(lambda: bool(list_checkpoints(run))) else None
     if resume is None:
         check(config)
-        processes.on_first(lambda: refuse_or_clear(run))
+        processes.on_first(lambda: refuse(run, config))
+        processes.on_first(lambda: clear(run))
     else:
         checkpoint = processes.on_first(lambda: newest(run, resume))
         config = resumed(run, config, checkpoint)
@@ -115,12 +137,16 @@ def _pretrain(
             write_origin(run, prepared, trainer.objective.model.config, start)
             if mirror is not None:
                 mirror.send_record()
+        else:
+            set_aside(run, checkpoint[1].global_step)
         return _baselines(run, prepared, trainer)
 
     def finish() -> None:
         model = run / "model"
         if model.exists() and checkpoint is not None and checkpoint[1].global_step == trainer.steps:
             say(f"The run was finished already; its model is in {model}.")
+            if mirror is not None and not mirror.has_model():
+                mirror.send_model()
             return
         if model.exists():  # an export from the middle of the run
             shutil.rmtree(model)
@@ -162,14 +188,17 @@ def _in_processes(nproc: int, data: str, out: str, config: PretrainConfig, resum
 
     from sctd.launch import launch
     from sctd.recipe import to_yaml
+    from sctd.remote import is_remote
     from sctd.train.metrics import read_metrics
+    from sctd.train.mirror import Mirror
 
     with tempfile.TemporaryDirectory(prefix="sctd-") as scratch:
         recipe = Path(scratch) / "recipe.yaml"
         recipe.write_text(to_yaml(config), encoding="utf-8")
         words = ["pretrain", "--data", data, "--out", out, "--config", str(recipe)]
         launch([*words, *([] if resume is None else ["--resume", resume])], nproc)
-    lines = [line for line in read_metrics(out) if "eval_loss" in line]
+    run = Mirror(out).folder if is_remote(out) else Path(out)
+    lines = [line for line in read_metrics(run) if "eval_loss" in line]
     return {name: value for name, value in lines[-1].items() if name.startswith("eval_")} if lines else {}
 
 

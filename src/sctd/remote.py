@@ -109,6 +109,16 @@ def remote_matches(address: str) -> dict[str, dict[str, Any]]:
         return {system.unstrip_protocol(name): files[name] for name in sorted(files) if files[name]["type"] == "file"}
 
 
+def without_secrets(place: str) -> str:
+    """A place as it may be stored and shown: an address without user, password and, of the web, what follows a `?`."""
+    scheme, separator, rest = place.partition("://")
+    if not separator:
+        return place
+    host, slash, path = rest.partition("/")
+    path = path.partition("?")[0] if scheme in ("http", "https") else path
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 def read_bytes(address: str) -> bytes:
     """All of a small file."""
     system, path = file_system(address)
@@ -154,7 +164,7 @@ def upload_folder(
     sizes = {name: (folder / name).stat().st_size for name in ordered}
     bar = progress_bar()
     task = bar.add_task("uploading ", total=sum(sizes.values()), note="")
-    with bar if show else nullcontext(), remote_errors(address):
+    with bar if show else nullcontext(), disk_errors(address), remote_errors(address):
         if last:
             system.invalidate_cache()
             if system.exists(f"{root}/{last}"):
@@ -167,7 +177,7 @@ def upload_folder(
 def check_writable(address: str) -> None:
     """Raise UserError if nothing can be written below an address; nothing is left there."""
     system, root = file_system(address)
-    with remote_errors(address):
+    with disk_errors(address), remote_errors(address):
         system.pipe_file(f"{root}/{_PROBE}", b"sctd")
         system.rm_file(f"{root}/{_PROBE}")
 

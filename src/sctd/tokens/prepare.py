@@ -75,7 +75,7 @@ def prepare(
         raise UserError(f"--workers {workers} is out of range: give 1 or more.")
     mine = None if part is None else parse_part(part)
 
-    from sctd.remote import is_remote
+    from sctd.remote import is_remote, without_secrets
     from sctd.text.options import ReadOptions
     from sctd.text.sources import KNOWN, find_sources, passed_over
     from sctd.tokens.manifest import FORMAT, Manifest, dtype_for
@@ -101,7 +101,7 @@ def prepare(
         "split": split,
         "validation_share": validation_share,
     }
-    inputs = [{"path": source.path, "bytes": source.bytes} for source in sources]
+    inputs = [{"path": without_secrets(source.path), "bytes": source.bytes} for source in sources]
     out = out.rstrip("/") if is_remote(out) else out
     finished = finished_at(out, settings, inputs) if is_remote(out) else None
     if finished is None:

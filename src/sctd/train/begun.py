@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,10 @@ from sctd.check import check
 from sctd.config import PretrainConfig
 from sctd.console import say
 from sctd.errors import UserError
-from sctd.recipe import build_config
-from sctd.train.checkpoint import TrainState, checkpoints_folder, newest_checkpoint, read_state
+from sctd.files import ASIDE, disk_errors
+from sctd.locks import BusyError, NoLocksError, locked
+from sctd.recipe import build_config, to_yaml
+from sctd.train.checkpoint import TrainState, checkpoints_folder, list_checkpoints, newest_checkpoint, read_state
 
 # what a run that has no checkpoint yet may hold
 WRITTEN_BEFORE_A_CHECKPOINT = {
@@ -21,6 +26,9 @@ WRITTEN_BEFORE_A_CHECKPOINT = {
 }  # fmt: skip
 # what a resumed run may have otherwise than it was begun: the weights that it leads to are the same
 FREE = ("parallel", "log", "checkpoint")
+LOCK = ".lock"
+PATIENCE = 60  # seconds that a run waits for another process, which may just be ending
+SET_ASIDE = "set-aside"  # checkpoints of a way that the run did not go on
 
 
 def newest(run: Path, resume: str) -> tuple[Path, TrainState]:
@@ -45,8 +53,7 @@ def resumed(run: Path, config: PretrainConfig, checkpoint: tuple[Path, TrainStat
     folder, state = checkpoint
     saved = build_config(state.config)
     usual = PretrainConfig()
-    kept = {name: getattr(config, name) for name in FREE if getattr(config, name) != getattr(usual, name)}
-    saved = replace(saved, **kept)
+    saved = replace(saved, **{name: _given(*(getattr(of, name) for of in (saved, config, usual))) for name in FREE})
     check(saved)
     difference = _first_difference(saved, config, usual)
     if difference:
@@ -56,6 +63,14 @@ def resumed(run: Path, config: PretrainConfig, checkpoint: tuple[Path, TrainStat
         )
     say(f"Going on from {folder.name} of {run}.")
     return saved
+
+
+def _given(saved: Any, given: Any, usual: Any) -> Any:
+    """What was saved, but for each setting in it that was given otherwise than by default."""
+    if not hasattr(saved, "__dataclass_fields__"):
+        return saved if given == usual else given
+    names = [name for name, value in vars(given).items() if value != getattr(usual, name)]
+    return replace(saved, **{name: getattr(given, name) for name in names})
 
 
 def _first_difference(saved: Any, given: Any, default: Any, prefix: str = "") -> str | None:
@@ -71,14 +86,71 @@ def _first_difference(saved: Any, given: Any, default: Any, prefix: str = "") ->
     return None
 
 
-def refuse_or_clear(run: Path) -> None:
-    """Refuse a folder that holds something; clear a run of ours that ended before its first checkpoint."""
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Nobody else trains this run meanwhile: RUN/.lock is held, which the system lets go however the process ends.
+
+    Raises:
+        UserError: another process has it, after some waiting.
+    """
+    with ExitStack() as held:
+        for waited in range(PATIENCE + 1):
+            try:
+                held.enter_context(locked(run / LOCK))
+                break
+            except NoLocksError as error:
+                say(f"{error} Nothing keeps a second process from training {run} now.")
+                break
+            except BusyError as error:
+                if waited == PATIENCE:
+                    raise UserError(
+                        f"Another process trains {run}: wait for its end or stop it, and run the same command again."
+                    ) from error
+                if not waited:
+                    say(f"Another process is at {run}; waiting up to {PATIENCE} s for its end.")
+                time.sleep(1)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (run / LOCK).unlink()
+                run.rmdir()  # where nothing came of it
+
+
+def refuse(run: Path, config: PretrainConfig) -> None:
+    """Refuse a folder that holds something, but for a run of ours that ended before its first checkpoint."""
+    if not run.exists():
         return
-    names = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    if not run.is_dir():
+        raise UserError(f"{run} exists already and is no run: give another --out.")
+    names = {path.name for path in run.iterdir() if path.name != LOCK and not path.name.startswith(ASIDE)}
     begun = {"config.yaml", "environment.json"} <= names <= WRITTEN_BEFORE_A_CHECKPOINT
-    if not begun or any((run / "checkpoints").glob("step-*")):
+    if names == {"config.yaml"}:  # ended right after it was written, or somebody's own: the same text is no loss
+        begun = (run / "config.yaml").read_bytes() == to_yaml(config).encode()
+    if names and (not begun or any(checkpoints_folder(run).glob("step-*"))):
         if "config.yaml" not in names:
             raise UserError(f"{run} exists already and is no run: give another --out.")
         raise UserError(f"{run} exists already: add --resume to go on with it, or give another --out.")
-    shutil.rmtree(run)
+
+
+def clear(run: Path) -> None:
+    """Remove all that is in a run's folder but its lock."""
+    with disk_errors(run):
+        for path in run.iterdir() if run.exists() else ():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
+
+
+def set_aside(run: Path, step: int) -> None:
+    """Move checkpoints that are newer than the one the run goes on from out of the way, and remove unfinished ones."""
+    with disk_errors(run):
+        for newer in [folder for folder in list_checkpoints(run) if int(folder.name[5:]) > step]:
+            place = run / SET_ASIDE / newer.name
+            place.parent.mkdir(exist_ok=True)
+            shutil.rmtree(place, ignore_errors=True)
+            newer.rename(place)
+            say(f"{newer.name} is newer, and is set aside: {place}.")
+    for unfinished in checkpoints_folder(run).glob(f"{ASIDE}*"):
+        shutil.rmtree(unfinished, ignore_errors=True)

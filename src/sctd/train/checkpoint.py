@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from sctd.config import CheckpointConfig
 from sctd.errors import UserError, first_line
-from sctd.files import disk_errors, flush_to_disk, sha256_file, whole_folder, write_json
+from sctd.files import ASIDE, disk_errors, flush_to_disk, sha256_file, whole_folder, write_json
 from sctd.json_text import MAYBE_NUMBER, NUMBER, differs, read_json
 from sctd.model.attention import ATTENTION
 from sctd.train.parallel import spread_like, whole_tensor
@@ -40,7 +42,7 @@ class TrainState:
         data: fingerprint of the data folder's manifest.
         scaler: state of the fp16 loss scaling.
         skipped: steps that were left out, because their gradients were not finite.
-        eval_loss: the last evaluation's held-out loss of the full network; null before the first.
+        eval_loss: held-out loss of the full network at this step, in nats; null where it was not evaluated.
     """
 
     global_step: int = 0
@@ -121,7 +123,10 @@ def save_checkpoint(run: Path, state: TrainState, tensors: Tensors, keep: Checkp
         write_json(folder / STATE, {**content, "checksum": _checksum(content)})
     # after a resumption from an older step there may be newer ones, which `keep` would count first
     for old in set(list_checkpoints(run)) - kept_checkpoints(run, keep) - {place}:
-        shutil.rmtree(old)
+        gone = old.with_name(f"{ASIDE}{old.name}")  # a kill in the middle must not leave half of one under its name
+        with suppress(OSError):  # it is tried again after the next checkpoint
+            old.rename(gone)
+            shutil.rmtree(gone)
     return place
 
 
@@ -161,11 +166,10 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
     with disk_errors(path.parent.parent):
         try:
             save_file(tensors, path)
-        except SafetensorError as error:  # safetensors wraps the system's error: ask the system for its own
-            free = shutil.disk_usage(path.parent).free
-            if free < sum(tensor.nbytes for tensor in tensors.values()):
-                raise OSError(28, "No space left on device", str(path)) from error
-            raise
+        except SafetensorError as error:  # safetensors wraps the system's error
+            if (number := re.search(r"os error (\d+)", str(error))) is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
         flush_to_disk(path)
 
 

@@ -16,10 +16,11 @@ from sctd.remote import (
     remote_files,
     upload_folder,
 )
+from sctd.train.begun import SET_ASIDE, clear
 from sctd.train.checkpoint import STATE, list_checkpoints, read_state
 
 CHECKPOINTS = "checkpoints"
-NOT_SENT = ("checkpoints", "wandb", "model")  # sent by their own calls, or trackers' own
+NOT_SENT = ("checkpoints", "wandb", "model", SET_ASIDE)  # sent by their own calls, or trackers' own
 
 
 class Mirror:
@@ -47,10 +48,16 @@ class Mirror:
             there = remote_files(self.address)
             steps = {int(name.split("/")[1][5:]) for name in there if _is_state(name)}
             for own in list_checkpoints(self.folder):
-                if int(own.name[5:]) not in steps or not self._same(own):  # another run's, or not sent whole
-                    _remove(own)
+                step = int(own.name[5:])
+                if step in steps and self._same(own):
+                    continue
+                if step > max(steps, default=-1) and self._unsent(own, there):
+                    upload_folder(own, f"{self.address}/{CHECKPOINTS}/{own.name}", last=STATE, show=False)
+                    steps.add(step)
+                else:
+                    _remove(own)  # of another run
             if not there:
-                _remove(self.folder)
+                clear(self.folder)
             for name in there:
                 if name.partition("/")[0] not in NOT_SENT:
                     download(f"{self.address}/{name}", self.folder / name)
@@ -93,7 +100,25 @@ class Mirror:
         say(f"Written to {self.address}/model.")
 
     def _same(self, own: Path) -> bool:
-        return (own / STATE).read_bytes() == read_bytes(f"{self.address}/{CHECKPOINTS}/{own.name}/{STATE}")
+        there = f"{self.address}/{CHECKPOINTS}/{own.name}/{STATE}"
+        return (own / STATE).is_file() and (own / STATE).read_bytes() == read_bytes(there)
+
+    def _unsent(self, own: Path, there: dict[str, int]) -> bool:
+        """A whole checkpoint of the run that the address has, which could not be sent."""
+        settings = self.folder / "config.yaml"
+        if settings.name not in there or not settings.is_file():
+            return False
+        if settings.read_bytes() != read_bytes(f"{self.address}/{settings.name}"):
+            return False
+        try:
+            read_state(own)
+        except UserError:
+            return False
+        return True
+
+    def has_model(self) -> bool:
+        """The address has the Hugging Face folder, whole."""
+        return "model/config.json" in remote_files(self.address)
 
     def _fetch_checkpoint(self, name: str, there: dict[str, int]) -> bool:
         """Whether the folder has this checkpoint now, whole."""

@@ -95,7 +95,8 @@ class Stepper:
             self._step(None)
         else:
             self._forget()
-            if not self.scaler.is_enabled():
+            # with fp16 it means at first that the loss scale is too high, which it cannot be below 1
+            if not self.scaler.is_enabled() or self.scaler.get_scale() < 1:
                 self._count(torch.ones((), device=self.device))
         self.scaler.update()
         self.objective.zero_grad(set_to_none=True)
@@ -114,8 +115,7 @@ class Stepper:
         if self.objective.keep_rule is not None:
             self.processes.add_up(self.objective.keep_rule.sums())
             self.objective.keep_rule.update(bad)
-        if not self.scaler.is_enabled():
-            self._count(torch.zeros((), device=self.device) if bad is None else bad)
+        self._count(torch.zeros((), device=self.device) if bad is None else bad)
 
     def _count(self, bad: Tensor) -> None:
         self.skipped = self.skipped.to(bad.device) + bad

@@ -230,6 +230,7 @@ class Trainer:
                     bar.update(task, note=f"loss {line['loss']:.3f}  {speed:,.0f} tokens/s")
                 bar.update(task, completed=step)
                 self.pulse.beat(step, self.steps)
+                state.eval_loss = None
                 warnings = [health.spike(step, line["loss"], lr)] if due["log"] else []
                 if due["eval"]:
                     self.pulse.beat(step, self.steps, "evaluating")
@@ -343,8 +344,9 @@ class Trainer:
         if skipped > self.state.skipped:
             self.state.skipped = skipped
             say(f"Step {step:,}: a gradient was not finite, so its step was left out ({skipped:,} in all).")
-        if math.isfinite(float(loss)) and (self.precision == "fp16" or math.isfinite(float(norm))):
-            return  # with fp16, an infinite gradient only means that the loss scale is being lowered
+        lowering = self.precision == "fp16" and in_a_row < SKIPPED_IN_A_ROW  # of the loss scale, which has still room
+        if math.isfinite(float(loss)) and (lowering or math.isfinite(float(norm))):
+            return
         if 0 < in_a_row < SKIPPED_IN_A_ROW:
             return
         saver.finish()

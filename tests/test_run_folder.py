@@ -1,0 +1,135 @@
+"""A run's folder: one process at a time, what is set at a resumption, and what a kill may leave there."""
+
+import pytest
+
+from helpers import make_prepared
+from sctd.errors import UserError
+from sctd.pretrain import pretrain
+from sctd.recipe import to_yaml
+from sctd.train import begun
+from sctd.train.begun import LOCK, alone
+from sctd.train.checkpoint import list_checkpoints, newest_checkpoint
+from sctd.train.trainer import Trainer
+from small_runs import config, weights
+from test_remote_runs import stop_at
+
+SHORT = {"schedule__steps": 12, "checkpoint__every": 3, "eval__every": 6}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return str(make_prepared(tmp_path_factory.mktemp("prepared")))
+
+
+def names(run):
+    return [folder.name for folder in list_checkpoints(run)]
+
+
+def stopped(data, run, monkeypatch, step, **changes):
+    """A run that was stopped after the checkpoint of this step, in the step that follows."""
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        stop_at(patched, step)
+        pretrain(data, str(run), config(**SHORT, **changes))
+
+
+def test_a_run_that_another_process_trains_is_left_alone(tmp_path, data, monkeypatch, capfd):
+    run = tmp_path / "run"
+    stopped(data, run, monkeypatch, 6)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    monkeypatch.setattr(begun, "PATIENCE", 1)
+    with alone(run):
+        for resume in ("auto", "if-begun", None):
+            with pytest.raises(UserError, match="Another process trains"):
+                pretrain(data, str(run), config(**SHORT), resume=resume)
+        after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != LOCK}
+    assert after.items() <= before.items() | {(run, run.stat().st_mtime_ns)}
+    assert "waiting up to 1 s for its end" in capfd.readouterr().err
+
+
+def test_one_that_ends_meanwhile_is_waited_for(tmp_path, data, monkeypatch):
+    run, slept = tmp_path / "run", []
+    held = alone(run)
+    held.__enter__()
+
+    def sleep(seconds):
+        slept.append(seconds)
+        held.__exit__(None, None, None)
+
+    monkeypatch.setattr(begun.time, "sleep", sleep)
+    pretrain(data, str(run), config(**SHORT))
+    assert slept == [1]
+    assert not (run / LOCK).exists()
+
+
+def test_without_locks_on_the_file_system_it_is_said_and_the_run_goes_on(tmp_path, data, monkeypatch, capfd):
+    import fcntl
+
+    def none(*given):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    pretrain(data, str(tmp_path / "run"), config(**SHORT))
+    assert "Nothing keeps a second process from training" in capfd.readouterr().err
+
+
+def test_nothing_is_left_of_a_run_that_could_not_begin(tmp_path, data):
+    with pytest.raises(UserError, match="is not a folder"):
+        pretrain(str(tmp_path / "none"), str(tmp_path / "run"), config(**SHORT))
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_setting_given_at_a_resumption_leaves_the_others_of_its_section(tmp_path, data, monkeypatch):
+    run = tmp_path / "run"
+    stopped(data, run, monkeypatch, 6, checkpoint__keep=1, checkpoint__keep_every=3)
+    assert names(run) == ["step-7", "step-6", "step-3"]
+    pretrain(data, str(run), config(**SHORT, checkpoint__background=False), resume="auto")
+    assert names(run) == ["step-12", "step-9", "step-6", "step-3"]
+    kept = newest_checkpoint(run)[1].config["checkpoint"]
+    assert (kept["keep"], kept["keep_every"], kept["background"]) == (1, 3, False)
+
+
+def test_checkpoints_newer_than_the_one_that_is_gone_on_from_are_set_aside(tmp_path, data, monkeypatch, capfd):
+    run = tmp_path / "run"
+    pretrain(data, str(tmp_path / "whole"), config(**SHORT))
+    stopped(data, run, monkeypatch, 9, checkpoint__keep=4)
+    (run / "checkpoints/.partial-step-10").mkdir()
+    pretrain(data, str(run), resume="step-3")
+    assert {path.name for path in (run / "set-aside").iterdir()} == {"step-6", "step-9", "step-10"}
+    assert "step-9 is newer, and is set aside" in capfd.readouterr().err
+    assert names(run) == ["step-12", "step-9", "step-6", "step-3"]
+    assert not [*(run / "checkpoints").glob(".partial-*")]
+    assert weights(run) == weights(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("left", ["config.yaml", ".partial-7-config.yaml", ".partial-7-heartbeat.json"])
+def test_after_a_kill_before_the_first_checkpoint_the_same_command_begins_anew(tmp_path, data, left):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / left).write_text(to_yaml(config(**SHORT)), encoding="utf-8")
+    pretrain(data, str(run), config(**SHORT), resume="if-begun")
+    assert names(run)[0] == "step-12"
+    assert not [*run.glob(".partial-*")]
+
+
+def test_a_recipe_of_somebody_s_own_in_the_folder_is_not_overwritten(tmp_path, data):
+    (tmp_path / "config.yaml").write_text("method: drop\n", encoding="utf-8")
+    with pytest.raises(UserError, match="exists already"):
+        pretrain(data, str(tmp_path), config(**SHORT))
+    assert (tmp_path / "config.yaml").read_text(encoding="utf-8") == "method: drop\n"
+
+
+def test_a_link_to_the_folder_stays_one(tmp_path, data):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/config.yaml").write_text(to_yaml(config(**SHORT)), encoding="utf-8")
+    pretrain(data, str(tmp_path / "run"), config(**SHORT))
+    assert (tmp_path / "run").is_symlink()
+    assert (tmp_path / "disk/model").is_dir()
+
+
+def test_the_best_checkpoint_is_one_that_was_evaluated(tmp_path, data, monkeypatch):
+    losses = iter([9.0, 2.0, 3.0, 4.0])  # at steps 0, 4, 8, 12
+    monkeypatch.setattr(Trainer, "evaluate", lambda self: {"eval_loss": next(losses), "eval_loss_mask": 1.0})
+    changes = {"schedule__steps": 12, "eval__every": 4, "checkpoint__every": 2, "checkpoint__keep": 1}
+    pretrain(data, str(tmp_path / "run"), config(**changes, checkpoint__keep_best=True))
+    assert names(tmp_path / "run") == ["step-12", "step-4"]
