@@ -60,26 +60,35 @@ sleep 20 # a host is not back sooner; torchrun takes 15 s to notice that it was 
 start 2 killed; second=$!
 wait "$first" "$second"
 
-# A host that is cut off keeps its processes. As long as TCP keeps the connections (15 minutes by default), both wait, and go
-# on. After that all connections are lost (here after some seconds, by sysctl): the processes end, and torchrun starts
-# them again; an agent that gave up is started by what started it first (systemd, Kubernetes; here the loop).
+# What starts an agent starts it again when it gave up (systemd, Kubernetes, a queue; here this loop).
+keep() { # host, run: in the background, until the run is over
+  for attempt in 1 2 3 4 5 6; do
+    start "$1" "$2"
+    wait "$!" && return
+    echo "$2: the agent of host $1 gave up, start $attempt; again"
+    sleep 5
+  done
+  return 1
+}
+
+# A host that is cut off keeps its processes. For less than about a minute both wait, and go on as TCP sends again what was
+# lost. After that torchrun's agents give each other up; and where the connections are lost too (by default after 15
+# minutes, here after some seconds, by sysctl), the processes end.
 for run in waited lost; do
-  start 1 "$run"; first=$!
-  start 2 "$run"; second=$!
+  keep 1 "$run" & first=$!
+  keep 2 "$run" & second=$!
   reach "$run" 120
+  seconds=20
   if [ "$run" = lost ]; then
+    seconds=60
     for host in 1 2; do ip netns exec "sctd$host" sysctl -qw net.ipv4.tcp_retries2=3; done
   fi
   ip -n sctd2 link set eth0 down
-  echo "$run: host 2 cut off after step $(steps "$run")"
-  sleep 60
+  echo "$run: host 2 cut off for $seconds s after step $(steps "$run")"
+  sleep "$seconds"
   ip -n sctd2 link set eth0 up
-  for attempt in 1 2 3 4 5; do
-    wait "$second" && break
-    echo "$run: agent $attempt of host 2 gave up; the next one"
-    start 2 "$run"; second=$!
-  done
-  wait "$first" "$second"
+  wait "$first"
+  wait "$second"
 done
 "$python" - "$scratch" <<'PYTHON'
 import json, sys

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,10 +63,11 @@ def test_every_arm_and_seed_is_pretrained_and_the_differences_are_of_the_runs(wh
     assert json.loads((out / "results.json").read_text()) == results
 
 
-def test_a_comparison_that_is_killed_and_begun_again_ends_with_the_same_table(tmp_path, data, whole):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_comparison_that_is_killed_and_begun_again_ends_with_the_same_table(tmp_path, data, whole, jobs):
     out = tmp_path / "stopped"
     command = [sys.executable, "-m", "sctd", "compare", "--data", str(data), "--out", str(out), "--equal", "steps"]
-    command += ["--arms", *ARMS, "--seeds", "1", "2"]
+    command += ["--arms", *ARMS, "--seeds", "1", "2", "--jobs", str(jobs)]
     for key, value in {**SMALL, **STEPS}.items():
         command += [f"--{key}", str(value).lower()]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -79,8 +81,39 @@ def test_a_comparison_that_is_killed_and_begun_again_ends_with_the_same_table(tm
     assert "the same command goes on from there" in said
     assert "Go on with: sctd pretrain" not in said
     assert not (out / "results.json").exists()
-    results = compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps")
+    results = compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps", jobs=jobs)
     assert without_time(results["views"]) == without_time(whole[1]["views"])
+
+
+def test_of_runs_at_once_one_that_fails_is_named_and_the_others_save_themselves(tmp_path, data, whole):
+    out = tmp_path / "failing"
+    out.mkdir()
+    shutil.copy(whole[0] / "plan.json", out)
+    broken = out / "runs/dense/steps-20/seed-2"
+    broken.mkdir(parents=True)
+    (broken / "mine.txt").write_text("not a run", encoding="utf-8")
+    with pytest.raises(
+        UserError, match=r"dense/steps-20/seed-2 ended with exit code 2; its reason stands in .*\.log\."
+    ):
+        compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps", jobs=2)
+    assert "give another --out" in (out / "logs/dense steps-20 seed-2.log").read_text(encoding="utf-8")
+    shutil.rmtree(broken)
+    results = compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps", jobs=2)
+    assert without_time(results["views"]) == without_time(whole[1]["views"])
+
+
+def test_several_runs_are_scored_at_once_with_the_same_scores(tmp_path, data, whole):
+    from test_docs import put_scores
+
+    found = []
+    put_scores(tmp_path)
+    for jobs in (1, 2):
+        out = tmp_path / str(jobs)
+        shutil.copytree(whole[0], out)
+        where = str(tmp_path / "my-scores")
+        results = compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps", None, ["blimp"], where, jobs=jobs)
+        found.append({folder: run["scores"]["BLiMP"] for folder, run in results["runs"].items()})
+    assert found[0] == found[1]
 
 
 def test_at_equal_time_the_faster_arm_gets_more_steps(tmp_path, data, monkeypatch):
@@ -226,8 +259,6 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_written(tmp_path,
 
 
 def test_a_score_that_is_asked_for_after_the_runs_is_not_tested(data, tmp_path, whole):
-    import shutil
-
     from test_docs import put_scores
 
     put_scores(tmp_path)

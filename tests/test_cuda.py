@@ -168,3 +168,54 @@ def test_a_compiled_step_is_the_plain_one(tmp_path, data, method, kind):
         batch = whole_batch(here)
         losses.append([float(here.stepper.run(batch, step, 1e-3, kind)["loss_total"]) for step in range(1, 6)])
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+
+
+def trained(tmp_path, data, kinds, **changes):
+    """(losses of every step, parameters, importance) after so many steps."""
+    here = trainer(tmp_path, data, compile=True, batch__micro=4, **changes)
+    losses = []
+    for step, kind in enumerate(kinds, start=1):
+        result = here.stepper.run(here.batches.at(step), step, 1e-3, kind)
+        losses.append({name: each for name, each in result.items() if each is not None})
+        if step % 4 == 0:
+            here.evaluate()  # other work in between
+    losses = [{name: float(each) for name, each in line.items()} for line in losses]  # after all replays
+    rule = here.objective.keep_rule
+    state = {name: value.detach().cpu() for name, value in here.objective.model.state_dict().items()}
+    return losses, state, None if rule is None else rule.importance.values.cpu()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["dense", "drop", "sctd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_steps_replayed_as_cuda_graphs_are_the_plain_ones(tmp_path, data, method, optimizer):
+    from torch._dynamo.utils import counters
+
+    kinds = {"dense": ["dense"] * 12, "drop": ["drop"] * 12}.get(method, ["drop", "drop", "consistency", "dense"] * 3)
+    changes = {"method": method, "optimizer__name": optimizer, "precision": "fp32"}
+    plain = trained(tmp_path, data, kinds, **changes)
+    counters.clear()
+    torch._dynamo.reset()
+    replayed = trained(tmp_path, data, kinds, cuda_graphs=True, **changes)
+    assert counters["inductor"]["cudagraph_skips"] == 0
+    for ours, theirs in zip(replayed[0], plain[0], strict=True):
+        assert ours == pytest.approx(theirs, rel=2e-4, abs=1e-5)
+    for name, value in replayed[1].items():
+        torch.testing.assert_close(value, plain[1][name], rtol=1e-3, atol=2e-4)
+    if plain[2] is not None:
+        torch.testing.assert_close(replayed[2], plain[2], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_run_with_cuda_graphs_ends_where_one_without_does(tmp_path, data, precision):
+    settings = {"schedule__steps": 60, "optimizer__name": "muon", "optimizer__lr": 0.01, "precision": precision}
+    settings |= {"device": "cuda", "method": "sctd", "compile": True}
+    ends = []
+    for graphs in (False, True):
+        run = tmp_path / str(graphs)
+        pretrain(
+            str(data), str(run), config(device="cuda", method="sctd", compile=True, cuda_graphs=graphs, **settings)
+        )
+        ends.append(read_metrics(run)[-1]["eval_loss"])
+    assert ends[1] == pytest.approx(ends[0], abs=0.05)

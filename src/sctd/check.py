@@ -21,6 +21,8 @@ def _between(name: str, value: float, low: float, high: float, *, open_low: bool
 def check(config: PretrainConfig) -> None:
     """Raise UserError, in one sentence, for the first setting that cannot work."""
     layers = resolve_shape(config.model)[0]
+    if config.cuda_graphs and not config.compile:
+        raise UserError("cuda_graphs is true, which is a way to run what torch.compile makes: set compile true too.")
     if not 0 <= config.seed < 2**63:
         raise UserError(f"seed is {config.seed}; it must be 0 or more, and below 2**63.")
     if config.init_from is not None:

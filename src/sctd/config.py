@@ -261,6 +261,8 @@ class PretrainConfig:
             it fast (CUDA; a CPU where a short measurement says so), else fp16 on CUDA and fp32 on CPU and MPS.
         device: `auto` (cuda, else mps, else cpu), `cpu`, `cuda` or `mps`.
         compile: compile the model with torch.compile (CPU needs a C++ compiler).
+        cuda_graphs: with compile, on one NVIDIA GPU: record each kind of step once and replay it (CUDA graphs), which
+            small models gain from, as starting their kernels takes longer than running them.
         parallel: how the model is spread where there are several processes (--nproc, torchrun): `ddp`, each has it
             whole, or `fsdp`, each has a part of every parameter, gradient and optimizer state (FSDP2).
         init_from: a Hugging Face BERT to continue from: a folder, a finished run of `sctd pretrain`, or `hf:NAME`.
@@ -272,6 +274,7 @@ class PretrainConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     device: str = "auto"
     compile: bool = False
+    cuda_graphs: bool = False
     parallel: str = "ddp"
     init_from: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -15,11 +15,13 @@ class Peer:
     Args:
         attention: as `attn_implementation`.
         compiled: as `torch_compile` of TrainingArguments.
+        mode: as `torch_compile_mode`; reduce-overhead replays CUDA graphs.
         workers: as `dataloader_num_workers`, on a GPU.
     """
 
     attention: str = "sdpa"
     compiled: bool = False
+    mode: str | None = None
     workers: int = 0
 
 
@@ -28,6 +30,7 @@ PEERS = {
     "hf": Peer(),
     "hf-eager": Peer("eager"),
     "hf-compiled": Peer(compiled=True, workers=4),
+    "hf-graphs": Peer(compiled=True, mode="reduce-overhead", workers=4),
     "hf-eager-compiled": Peer("eager", compiled=True, workers=4),
 }
 MATMUL = "matmul"  # the bare matrix product, in every measurement

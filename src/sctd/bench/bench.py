@@ -34,8 +34,8 @@ def bench(
         config: the settings of a run; its method is replaced by each arm's.
         data: a folder that `sctd prepare` wrote; null: made-up tokens.
         arms: some of dense, drop and sctd; null: all three.
-        against: some of hf (transformers' BertForMaskedLM under its Trainer), hf-eager, hf-compiled and
-            hf-eager-compiled, or none; null: hf. The table compares with the first and with the fastest.
+        against: some of hf (transformers' BertForMaskedLM under its Trainer), hf-eager, hf-compiled,
+            hf-graphs and hf-eager-compiled, or none; null: hf. The table compares with the first and with the fastest.
         rounds: turns of each arm: a step of each of its kinds, on a GPU twenty.
         minutes: also say how many steps this time gives each arm, for runs of equal time.
         vocab_size: of made-up tokens.
@@ -169,6 +169,7 @@ def _about(config: PretrainConfig, prepared: Any) -> tuple[dict[str, Any], Any]:
         "dropout": config.model.dropout,
         "precision": choose_precision(config.precision, device)[0],
         "compile": config.compile,
+        "cuda_graphs": config.cuda_graphs,
         "optimizer": config.optimizer.name,
         "attention": choose_attention(config.model.attention, device.type, length),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),

@@ -14,8 +14,10 @@ from sctd.config import PretrainConfig, resolve_shape
 from sctd.hf.load import model_folder
 from sctd.tokens.prepared import load_prepared
 from sctd.train.device import AUTOCAST_TYPES, choose_device, choose_precision, synchronise
+from sctd.train.graphs import check_graphs
 from sctd.train.memory import keep_freed_memory
 from sctd.train.optimizer import build_optimizers, peak_lr
+from sctd.train.processes import Processes
 from sctd.train.setup import build_objective, read_vocabulary
 from sctd.train.step import Stepper
 
@@ -26,6 +28,8 @@ def ours(job: Job, config: PretrainConfig, commands: Commands) -> None:
     device = choose_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
+    if config.cuda_graphs:
+        check_graphs(device, Processes())
     precision = choose_precision(config.precision, device)[0]
     vocabulary = read_vocabulary(data)
     start = None if config.init_from is None else model_folder(config.init_from)
@@ -40,6 +44,7 @@ def ours(job: Job, config: PretrainConfig, commands: Commands) -> None:
         config.optimizer.grad_clip,
         config.seed,
         config.compile,
+        graphs=config.cuda_graphs,
     )
     parts: dict[str, float] = {}
     since = 0.0

@@ -79,6 +79,7 @@ def huggingface(job: Job, config: PretrainConfig, commands: Commands, peer: Peer
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         torch_compile=peer.compiled,
+        torch_compile_mode=peer.mode,
         dataloader_num_workers=peer.workers if device.type == "cuda" else 0,
         use_cpu=device.type == "cpu",
         optim="adamw_torch_fused" if device.type != "mps" else "adamw_torch",

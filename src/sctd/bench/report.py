@@ -18,10 +18,11 @@ of the arm's own process."""
 def headline(results: dict[str, Any]) -> str:
     """What was measured, in a sentence."""
     about = results["about"]
+    compiled = (", compiled" if about["compile"] else "") + (", CUDA graphs" if about["cuda_graphs"] else "")
     return (
         f"{about['layers']} layers of {about['hidden_size']}, vocabulary {about['vocab_size']:,}, "
-        f"{about['sequences']} x {about['length']} tokens, {about['precision']}"
-        f"{', compiled' if about['compile'] else ''}, {about['optimizer']}, {about['attention']} attention; "
+        f"{about['sequences']} x {about['length']} tokens, {about['precision']}{compiled}, "
+        f"{about['optimizer']}, {about['attention']} attention; "
         f"{about['rounds']} rounds; {about['device']}, {about['threads']} threads, torch {about['torch']}."
     )
 

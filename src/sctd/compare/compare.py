@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from sctd.config import PretrainConfig
 from sctd.errors import UserError
@@ -11,7 +11,6 @@ from sctd.errors import UserError
 if TYPE_CHECKING:
     from sctd.compare.arms import Arm
     from sctd.compare.plan import Plan, Run
-    from sctd.compare.scoring import Precision
 
 PLAN = "plan.json"
 
@@ -28,6 +27,7 @@ def compare(
     scores_data: str | None = None,
     rounds: int = 15,
     ablation: str | None = None,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Pretrain several arms with several seeds, score them, and say what differs and how sure that is.
 
@@ -53,6 +53,8 @@ def compare(
         ablation: in place of arms, a list of them that is shipped, by name: `interval`, `weight`, `terms`, `distance`,
             `place`, `variant`, `keep_ratio`, `keep_rule`, `beta`, `where`, `route`, `full_tail`, `full_start`,
             `optimizer`.
+        jobs: how many runs are pretrained, and then scored, at once, where the device has room for several; their
+            clocks then say little, the steps at equal time are still those that were measured alone.
 
     Returns:
         What results.json holds, see `sctd.compare.results.collect` and `sctd.compare.facts`.
@@ -62,7 +64,7 @@ def compare(
     """
     config = config or PretrainConfig()
     seeds, budgets, scores = seeds or [1, 2, 3], budgets or [1.0], scores or []
-    _check(config, seeds, budgets, equal, rounds)
+    _check(config, seeds, budgets, equal, rounds, jobs)
 
     from dataclasses import asdict
 
@@ -85,7 +87,7 @@ def compare(
     from sctd.compare.pretraining import pretrain_all
     from sctd.compare.report import verdict, write_report
     from sctd.compare.results import collect
-    from sctd.compare.scoring import held_out, score_run
+    from sctd.compare.scoring import held_out, score_all, score_run
     from sctd.console import say
     from sctd.files import write_json
     from sctd.tokens.prepared import load_prepared
@@ -109,15 +111,16 @@ def compare(
         took = f"{1000 * plan.seconds[arm]:,.1f} ms a step; " if plan.seconds else ""
         say(f"{arm}: {took}" + ", ".join(f"{_numbers(each[arm])} steps at equal {v}" for v, each in plan.steps.items()))
     say(f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}.")
-    pretrain_all(folder, runs, str(prepared.path))
+    pretrain_all(folder, runs, str(prepared.path), jobs)
+    places = None if scores_data is None else Path(scores_data)
+    if scores and jobs > 1:
+        score_all(folder, runs, scores, places, jobs)
     found: dict[str, Any] = {}
     for number, run in enumerate(runs, start=1):
         if scores:
             say(f"Scoring {number} of {len(runs)}: {run.arm}, {run.steps:,} steps, seed {run.seed}.")
         loss, about = held_out(folder / run.folder)
-        where = folder / "scores" / Path(run.folder).relative_to("runs")
-        places = None if scores_data is None else Path(scores_data)
-        more = score_run(folder / run.folder, where, scores, places, cast("Precision", run.settings["precision"]))
+        more = score_run(folder, run, scores, places)
         found[run.folder] = {"scores": loss | more, "about": about}
     results = collect(plan, runs, found)
     results |= {"asked": asked, "environment": environment(choose_device(config.device))}
@@ -130,7 +133,7 @@ def compare(
     return results
 
 
-def _check(config: PretrainConfig, seeds: list[int], budgets: list[float], equal: str, rounds: int) -> None:
+def _check(config: PretrainConfig, seeds: list[int], budgets: list[float], equal: str, rounds: int, jobs: int) -> None:
     if config.schedule.minutes is not None:
         raise UserError("schedule.minutes is set: compare needs a number of steps for the first arm, schedule.steps.")
     if config.schedule.steps is None:
@@ -145,6 +148,8 @@ def _check(config: PretrainConfig, seeds: list[int], budgets: list[float], equal
         raise UserError("--budgets asks for the time to quality, which needs --equal time or both.")
     if rounds < 2:
         raise UserError(f"--rounds is {rounds}; it must be 2 or more.")
+    if jobs < 1:
+        raise UserError(f"--jobs is {jobs}; it must be 1 or more.")
 
 
 def _plan(

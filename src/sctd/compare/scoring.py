@@ -7,8 +7,10 @@ import io
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from sctd.compare.plan import Run
+from sctd.console import say
 from sctd.errors import UserError
 from sctd.json_text import NUMBER, differs
 from sctd.scores.kept import read_object
@@ -144,18 +146,49 @@ def planned_titles(names: list[str]) -> list[str]:
     return [*found, *([TASKS] if len(tasks) > 1 else tasks)]
 
 
-def score_run(run: Path, out: Path, names: list[str], data: Path | None, precision: Precision) -> Scores:
-    """Every score that was asked for; finished parts in `out` are not made again. The verbs' tables are not shown.
+def score_all(folder: Path, runs: list[Run], names: list[str], data: Path | None, jobs: int) -> None:
+    """`score_run` of every run, several at once, each in a process of its own; what they score is kept in files."""
+    from functools import partial
+    from multiprocessing import get_context
+
+    say(f"Scoring {len(runs)} runs, {jobs} at once.")
+    score = partial(score_run, folder, names=names, data=data, quiet=True)
+    with get_context("spawn").Pool(jobs, _leave_signals_alone, maxtasksperchild=1) as pool:
+        for number, _ in enumerate(pool.imap_unordered(score, runs), start=1):
+            say(f"Scored {number} of {len(runs)}.")
+
+
+def _leave_signals_alone() -> None:
+    """Ctrl-C reaches all processes of a terminal; the first one ends the others."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def score_run(folder: Path, run: Run, names: list[str], data: Path | None, quiet: bool = False) -> Scores:
+    """Every score that was asked for; finished parts are not made again. The verbs' tables are not shown.
 
     With two tasks or more, also their average.
+
+    Args:
+        folder: of the comparison, which holds the run and keeps its scores.
+        run: a finished one.
+        names: as `--scores`.
+        data: as `--scores-data`.
+        quiet: show no progress either.
     """
+    out = folder / "scores" / Path(run.folder).relative_to("runs")
+    precision = cast("Precision", run.settings["precision"])
     scores: Scores = {}
     tasks: Scores = {}
     for name in names:
         kind, _, of = name.partition(":")
         assert data is not None
-        with contextlib.redirect_stdout(io.StringIO()):
-            found = KINDS[kind](run, data, out, of, precision)
+        with contextlib.ExitStack() as hidden:
+            hidden.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            if quiet:
+                hidden.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            found = KINDS[kind](folder / run.folder, data, out, of, precision)
         scores |= found
         tasks |= found if kind == "task" else {}
     if len(tasks) > 1:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Totals:
     """Counts of the whole optimizer step, over all micro-batches and processes: what its sums are divided by."""
 
-    predictions: int
+    predictions: int | Tensor
     sequences: int
 
 

@@ -14,6 +14,7 @@ from sctd.errors import UserError
 from sctd.method.objectives import Objective, StepLosses, Totals
 from sctd.method.step_plan import StepKind
 from sctd.train.device import autocast
+from sctd.train.graphs import OwnGradients, recorded
 from sctd.train.parallel import spread, whole_tensor
 from sctd.train.processes import Processes
 
@@ -34,6 +35,7 @@ class Stepper:
         grad_clip: largest gradient norm, or null.
         seed: of the dropout.
         compiled: run the forward call through torch.compile.
+        graphs: replay it as CUDA graphs; only compiled.
         processes: among which each global batch is split; null: this one alone.
         parallel: how the model is spread over them, see `sctd.train.parallel`.
     """
@@ -50,6 +52,7 @@ class Stepper:
         compiled: bool = False,
         processes: Processes | None = None,
         parallel: str = "ddp",
+        graphs: bool = False,
     ) -> None:
         self.objective = objective
         self.processes = processes or Processes()
@@ -68,7 +71,10 @@ class Stepper:
         self.mark: Callable[[str], None] = lambda part: None  # told when a part of a step has ended, to measure it
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         module = self.spread.module
-        self._forward: nn.Module = torch.compile(module) if compiled else module  # type: ignore[assignment]
+        self.gradients = OwnGradients(objective.model.parameters()) if graphs else None
+        self._forward: nn.Module = module
+        if compiled:
+            self._forward = recorded(module) if graphs else torch.compile(module)  # type: ignore[assignment]
 
     def run(self, batch: Batch, step: int, lr: float, kind: StepKind) -> StepResult:
         """One step, on this process's part of the batch; the step's losses, and the gradient's norm before clipping."""
@@ -99,7 +105,7 @@ class Stepper:
             if not self.scaler.is_enabled() or self.scaler.get_scale() < 1:
                 self._count(torch.ones((), device=self.device))
         self.scaler.update()
-        self.objective.zero_grad(set_to_none=True)
+        self._clear_gradients()
         self.mark("optimizer")
         return {**sums, "grad_norm": norm}
 
@@ -149,6 +155,12 @@ class Stepper:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
+    def _clear_gradients(self) -> None:
+        if self.gradients is None:
+            self.objective.zero_grad(set_to_none=True)
+        else:
+            self.gradients.clear()
+
     def _forget(self) -> None:
         if self.objective.keep_rule is not None:
             self.objective.keep_rule.forget()
@@ -160,16 +172,23 @@ class Stepper:
 
     def _accumulate(self, parts: list[Batch], step: int, kind: StepKind, totals: Totals) -> StepResult:
         sums: StepResult = {}
+        if self.gradients is not None:  # a number that changes from step to step would be another graph
+            count = torch.full((), float(totals.predictions), dtype=torch.float32, device=self.device)
+            totals = Totals(count, totals.sequences)
         for number, on_host in enumerate(parts):
             part = on_host.to(self.device)
             if self.objective.model.config.dropout or self.objective.model.config.attention_dropout:
                 torch.manual_seed(draw_one(self.seed, DROPOUT, step, self.processes.rank * len(parts) + number))
             with self.spread.synchronised(last=number == len(parts) - 1):
+                if self.gradients is not None:
+                    torch.compiler.cudagraph_mark_step_begin()
                 with autocast(self.precision, self.device):
                     losses: StepLosses = self._forward(part, totals, kind)
                 self.mark("forward")
                 # torch takes the mean of the processes' gradients; their losses are shares of the step's, to be added
                 self.scaler.scale(losses.total * self.processes.count).backward()
+                if self.gradients is not None:
+                    self.gradients.keep()
                 self.mark("backward")
             shares = {
                 "loss": losses.loss,
@@ -178,6 +197,8 @@ class Stepper:
                 "kl_local": losses.kl_local,
                 "kl_global": losses.kl_global,
             }
+            if self.gradients is not None:
+                shares = {name: None if share is None else share.clone() for name, share in shares.items()}
             for name, share in shares.items():
                 before = sums.get(name)
                 sums[name] = share if before is None or share is None else before + share

@@ -25,6 +25,7 @@ from sctd.train.budget import LONGEST, seconds_a_step, steps_in
 from sctd.train.checkpoint import TrainState, gather, list_checkpoints, load_checkpoint
 from sctd.train.device import check_compiler, choose_device, choose_precision, memory_of
 from sctd.train.evaluate import evaluate, masks_kept, measure_drift
+from sctd.train.graphs import check_graphs
 from sctd.train.health import SKIPPED_IN_A_ROW, Health, not_finite
 from sctd.train.memory import keep_freed_memory
 from sctd.train.metrics import Averages, RunLog
@@ -87,6 +88,8 @@ class Trainer:
             keep_freed_memory()
         if config.compile:
             check_compiler(self.device)
+        if config.cuda_graphs:
+            check_graphs(self.device, self.processes)
         lr_factor(1, 1, config.schedule)  # names an unknown schedule now
         self.vocabulary = read_vocabulary(data)
         if config.init_from is not None:
@@ -157,6 +160,7 @@ class Trainer:
             config.compile,
             self.processes,
             config.parallel,
+            config.cuda_graphs,
         )
 
     def _decide_steps(self) -> int:
