@@ -214,8 +214,6 @@ def test_a_run_with_cuda_graphs_ends_where_one_without_does(tmp_path, data, prec
     ends = []
     for graphs in (False, True):
         run = tmp_path / str(graphs)
-        pretrain(
-            str(data), str(run), config(device="cuda", method="sctd", compile=True, cuda_graphs=graphs, **settings)
-        )
+        pretrain(str(data), str(run), config(cuda_graphs=graphs, **settings))
         ends.append(read_metrics(run)[-1]["eval_loss"])
     assert ends[1] == pytest.approx(ends[0], abs=0.05)

@@ -73,5 +73,5 @@ def test_where_cuda_graphs_cannot_be_is_said(tmp_path, data):
     with pytest.raises(UserError, match="set compile true too"):
         pretrain(str(data), str(tmp_path / "run"), config(cuda_graphs=True))
     with pytest.raises(UserError, match="cuda_graphs: the device is cpu"):
-        pretrain(str(data), str(tmp_path / "run"), config(cuda_graphs=True, compile=True))
+        pretrain(str(data), str(tmp_path / "run"), config(cuda_graphs=True, compile=True, device="cpu"))
     assert not (tmp_path / "run").exists()

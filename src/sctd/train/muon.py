@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sctd.train.parallel import spread_like, whole_tensor
+from sctd.train.parallel import own_part, spread_like, whole_tensor
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration (Jordan et al., 2024)
 ITERATIONS = 5
@@ -56,7 +56,10 @@ class Muon(Optimizer):
         return loss
 
     def _step(self, matrices: list[Tensor], lr: float, weight_decay: float, momentum: float) -> None:
-        buffers = [self.state[each].setdefault("momentum_buffer", torch.zeros_like(each)) for each in matrices]
+        for each in matrices:
+            if "momentum_buffer" not in self.state[each]:
+                self.state[each]["momentum_buffer"] = torch.zeros_like(each)
+        buffers = [self.state[each]["momentum_buffer"] for each in matrices]
         gradients = torch.stack([whole_tensor(each.grad) for each in matrices if each.grad is not None])
         running = torch.stack([whole_tensor(each) for each in buffers])
         keep: Tensor | float = 1.0
@@ -67,12 +70,18 @@ class Muon(Optimizer):
             running = torch.where(good, running.lerp(gradients, 1 - momentum), running)
         else:
             running = running.lerp(gradients, 1 - momentum)
-        for buffer, new in zip(buffers, running, strict=True):
-            buffer.copy_(spread_like(new, buffer))
         updates = orthogonalise(gradients.lerp(running, momentum), self.dtype)
         updates = updates * (-lr * 0.2 * math.sqrt(max(updates.shape[1:])) * keep)
-        for each, update in zip(matrices, updates, strict=True):
-            each.mul_(1 - lr * weight_decay * keep).add_(spread_like(update, each))
+        # in lists: the step of a small model is bound by the host, which starts a kernel for each matrix otherwise
+        own = [own_part(each) for each in matrices]
+        torch._foreach_copy_([own_part(each) for each in buffers], _parts(running, buffers))
+        torch._foreach_mul_(own, 1 - lr * weight_decay * keep)
+        torch._foreach_add_(own, _parts(updates, matrices))
+
+
+def _parts(stacked: Tensor, like: list[Tensor]) -> list[Tensor]:
+    """What this process holds of each matrix of a stack."""
+    return [own_part(spread_like(new, each)) for new, each in zip(stacked.unbind(), like, strict=True)]
 
 
 def _by_shape(matrices: list[Tensor]) -> Iterator[list[Tensor]]:

@@ -100,6 +100,11 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # which a DTensor has
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor; the same memory."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
 def spread_like(tensor: Tensor, like: Any) -> Tensor:
     """A whole tensor, on the other's device and in its parts."""
     moved = tensor.to(like.device)
