@@ -208,6 +208,31 @@ def test_torchruns_variables_must_be_numbers(monkeypatch):
         Processes.from_environment()
 
 
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "MASTER_ADDR is not set"),
+        ({"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "here"}, "counts from 0"),
+    ],
+)
+def test_torchruns_variables_must_be_all_there_and_fit(monkeypatch, variables, said):
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=said):
+        Processes.from_environment()
+
+
+def test_a_process_that_loses_another_says_so_in_a_sentence(tmp_path):
+    from sctd.pretrain import _others_gone
+
+    with pytest.raises(UserError, match="Process 0 lost another process of the run"), _others_gone(Processes(0, 2, 0)):
+        raise RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by peer [::1]:2")
+    with pytest.raises(RuntimeError, match="shapes"), _others_gone(Processes(0, 2, 0)):
+        raise RuntimeError("shapes cannot be multiplied")
+
+
 def test_a_process_among_many_leaves_before_threads_of_gloo_can_abort_it():
     script = """
 import atexit, torch

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from sctd.remote import (
     file_system,
     read_bytes,
     remote_files,
+    remote_matches,
     upload_folder,
     without_secrets,
 )
@@ -390,3 +393,48 @@ def test_the_command_line_prepares_and_pretrains_at_addresses_of_a_server(
 )
 def test_what_is_secret_in_an_address_is_not_stored(place, shown):
     assert without_secrets(place) == shown
+
+
+def test_a_relative_address_has_a_copy_for_each_folder_that_it_is_relative_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        found.append(cache_folder("file://runs/x"))
+    assert found[0] != found[1]
+    assert found[1] == cache_folder(f"file://{tmp_path}/two/runs/x/")
+
+
+def test_the_host_of_an_address_stays_with_the_files_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Files:
+        """As fsspec's ftp: its paths are without the host, and `unstrip_protocol` cannot know it."""
+
+        def invalidate_cache(self) -> None: ...
+
+        def info(self, path: str) -> dict[str, Any]:
+            return {"type": "directory"}
+
+        def find(self, path: str, detail: bool) -> dict[str, dict[str, Any]]:
+            return {f"{path}/a.txt": {"type": "file", "size": 1}}
+
+        def unstrip_protocol(self, name: str) -> str:
+            return f"ftp://{name}"
+
+    monkeypatch.setattr("sctd.remote.file_system", lambda address: (Files(), "/texts"))
+    assert list(remote_matches("ftp://some.host/texts")) == ["ftp://some.host/texts/a.txt"]
+
+
+def test_ids_that_the_tokenizer_does_not_have_are_met_at_an_address_too(corpus: Path, tmp_path: Path) -> None:
+    prepare([str(corpus)], out=str(tmp_path / "data"), vocab_size=200, seq_len=16)
+    manifest = json.loads((tmp_path / "data/manifest.json").read_text())
+    shard = manifest["splits"]["train"]["shards"][0]
+    file = tmp_path / "data" / shard["file"]
+    rows = np.load(file)
+    rows[:] = 60_000
+    np.save(file, rows)
+    shard["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (tmp_path / "data/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="ids that the tokenizer does not have"):
+        load_prepared(f"file://{tmp_path}/data")

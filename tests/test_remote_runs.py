@@ -154,3 +154,35 @@ def test_a_checkpoint_that_cannot_be_sent_ends_the_run_with_the_ones_before_it(t
     with pytest.raises(UserError, match="step-8 cannot be reached"):
         pretrain(str(data), run, config(**SHORT))
     assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["step-4"]
+
+
+def test_an_older_checkpoint_is_fetched_and_what_is_newer_is_set_aside_at_the_address(
+    tmp_path, data, store, machine, monkeypatch
+):
+    pretrain(str(data), str(tmp_path / "whole"), config(**SHORT))
+    run = f"{store}/older"
+    with monkeypatch.context() as patched:
+        stop_at(patched, 8)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(str(data), run, config(**SHORT, checkpoint__keep=5))
+    machine("second")
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train", lambda self: (_ for _ in ()).throw(RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            pretrain(str(data), run, resume="step-4")
+    there = {name.partition("/state.json")[0] for name in remote_files(run) if name.endswith("state.json")}
+    assert there == {"checkpoints/step-4", "set-aside/step-8", "set-aside/step-9"}
+    machine("third")
+    pretrain(str(data), run, resume="auto")  # from step 4, not from what was left
+    assert weights(cache_folder(run)) == weights(tmp_path / "whole")
+
+
+def test_the_copy_of_a_run_is_kept_where_its_address_is_empty(tmp_path, data, capfd):
+    run = f"file://{tmp_path}/disk/run"
+    pretrain(str(data), run, config(**SHORT))
+    (tmp_path / "disk").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError):
+        pretrain(str(data), run, resume="auto")
+    gone = cache_folder(run).with_name(f"{cache_folder(run).name}.gone")
+    assert list_checkpoints(gone)[0].name == "step-12"
+    assert f"a copy of a run that was there is kept in {gone}" in capfd.readouterr().err

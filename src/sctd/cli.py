@@ -227,7 +227,10 @@ def main(words: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         rank = _rank()
         if rank:  # what process 0 finds too, it says; by then torchrun has ended this one
-            time.sleep(ECHO)
+            try:
+                time.sleep(ECHO)
+            except KeyboardInterrupt:
+                return 2
         print(f"error{(rank and f' in process {rank}') or ''}:", _one_line(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +80,28 @@ def pretrain(
             if run.is_dir() or (begins and not run.exists()):  # what else there may be is said below
                 held.enter_context(alone(run))
             if mirror is not None:
-                mirror.fetch()
+                mirror.fetch(resume)
 
         processes.on_first(take)
         if mirror is not None and not processes.first:
-            mirror.fetch()
-        return _pretrain(run, mirror, out, data, config, resume, processes)
+            mirror.fetch(resume)
+        with _others_gone(processes):
+            return _pretrain(run, mirror, out, data, config, resume, processes)
+
+
+@contextmanager
+def _others_gone(processes: Processes) -> Iterator[None]:
+    """Where one of several processes ends, the others learn of it in the middle of an exchange, from gloo or NCCL."""
+    try:
+        yield
+    except RuntimeError as error:
+        of_the_exchange = any(word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection closed by peer"))
+        if not processes.many or not of_the_exchange:
+            raise
+        raise UserError(
+            f"Process {processes.rank} lost another process of the run ({first_line(error)}), whose reason stands "
+            "elsewhere: the run goes on from its newest checkpoint with --resume."
+        ) from error
 
 
 def _pretrain(
@@ -139,9 +156,12 @@ def _pretrain(
                 mirror.send_record()
         else:
             set_aside(run, checkpoint[1].global_step)
+            if mirror is not None:
+                mirror.set_aside(checkpoint[1].global_step)
         return _baselines(run, prepared, trainer)
 
     def finish() -> None:
+        pulse.beat(trainer.steps, trainer.steps, "exporting")
         model = run / "model"
         if model.exists() and checkpoint is not None and checkpoint[1].global_step == trainer.steps:
             say(f"The run was finished already; its model is in {model}.")
@@ -154,23 +174,35 @@ def _pretrain(
         if mirror is not None:
             mirror.send_model()
 
-    trainer.unigram_loss = processes.on_first(begin)
-    done = trainer.state.global_step
-    pulse.tell("resumed" if done else "begun", f"{config.method}, from step {done:,} of {trainer.steps:,}.", step=done)
     try:
+        trainer.unigram_loss = processes.on_first(begin)
+        done = trainer.state.global_step
+        event = "resumed" if done else "begun"
+        pulse.tell(event, f"{config.method}, from step {done:,} of {trainer.steps:,}.", step=done)
         figures = trainer.train()
         processes.on_first(finish)
-    except Interrupted as stopped:
-        _end(pulse, trainer, mirror, "stopped", str(stopped))
+    except KeyboardInterrupt as stopped:
+        text = str(stopped) or _stopped_at_once(run)
+        _end(pulse, trainer, mirror, "stopped", text)
         if os.environ.get(WITHIN):
             raise
+        if not list_checkpoints(run):
+            raise Interrupted(f"{text} The same command begins it again.") from None
         again = f" --nproc {processes.count}" if processes.many else ""
-        raise Interrupted(f"{stopped} Go on with: sctd pretrain --data {data} --out {out} --resume{again}") from None
+        raise Interrupted(f"{text} Go on with: sctd pretrain --data {data} --out {out} --resume{again}") from None
     except BaseException as error:
         _end(pulse, trainer, mirror, "failed", first_line(error))
         raise
     _end(pulse, trainer, mirror, "finished", f"Finished; held-out loss {figures['eval_loss']:.3f}.")
     return figures
+
+
+def _stopped_at_once(run: Path) -> str:
+    """Where the run was not in the middle of steps, after one of which it would have saved itself."""
+    from sctd.train.checkpoint import list_checkpoints
+
+    newest = next(iter(list_checkpoints(run)), None)
+    return f"Stopped; the newest checkpoint is {newest.name}." if newest else "Stopped before the first checkpoint."
 
 
 def _end(pulse: Pulse, trainer: Any, mirror: Mirror | None, event: str, text: str) -> None:

@@ -106,7 +106,10 @@ def remote_matches(address: str) -> dict[str, dict[str, Any]]:
         files: dict[str, dict[str, Any]] = {}
         for name, info in found.items():
             files |= {name: info} if info["type"] == "file" else system.find(name, detail=True)
-        return {system.unstrip_protocol(name): files[name] for name in sorted(files) if files[name]["type"] == "file"}
+        # what stands before the path, which `unstrip_protocol` does not know all of: a host, a user
+        before = address.removesuffix(path) if address.endswith(path) else None
+        names = {name: system.unstrip_protocol(name) if before is None else f"{before}{name}" for name in sorted(files)}
+        return {names[name]: files[name] for name in names if files[name]["type"] == "file"}
 
 
 def without_secrets(place: str) -> str:
@@ -191,6 +194,19 @@ def delete_folder(address: str) -> None:
             system.rm(root, recursive=True)
 
 
+def move_folder(address: str, to: str) -> None:
+    """All that lies below an address, to another address of the same kind."""
+    system, root = file_system(address)
+    with disk_errors(to), remote_errors(address):
+        system.invalidate_cache()
+        for name in sorted(system.find(root)):
+            place = f"{file_system(to)[1]}{name.removeprefix(root)}"
+            system.makedirs(place.rpartition("/")[0], exist_ok=True)
+            system.mv(name, place)
+        if system.exists(root):
+            system.rm(root, recursive=True)
+
+
 def open_remote(address: str) -> io.BufferedReader:
     """A file as a stream that can be read and sought in; what fails while it is read is a UserError too."""
     return io.BufferedReader(_RemoteFile(address), BUFFER_BYTES)
@@ -234,5 +250,7 @@ def cache_folder(address: str) -> Path:
     """Where the copy of an address lies: below SCTD_CACHE, or `~/.cache/sctd`."""
     place = Path(os.environ.get(CACHE) or Path.home() / ".cache/sctd").expanduser()
     address = address.rstrip("/")
+    if address.partition("://")[0].lower() in ("file", "local"):  # a relative one is another in another folder
+        address = f"file://{file_system(address)[1]}"
     name = re.sub(r"[^\w.-]", "-", address.rpartition("/")[2])
     return place / f"{name}-{hashlib.sha256(address.encode()).hexdigest()[:16]}"

@@ -91,7 +91,9 @@ def load_prepared(path: str | Path, verify: bool = True) -> PreparedData:
         UserError: no data folder, an unfinished one, or one whose files are missing, damaged or exchanged.
     """
     if is_remote(path):
-        path, verify = local_copy(str(path)), False
+        path, verify, ids = local_copy(str(path)), False, verify  # its files have just been compared with the manifest
+    else:
+        ids = verify
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"{path} is not a folder: give the folder that sctd prepare wrote.")
@@ -114,21 +116,21 @@ def load_prepared(path: str | Path, verify: bool = True) -> PreparedData:
     data = PreparedData(
         path=path,
         manifest=manifest,
-        train=_open_split(path, manifest, manifest.splits["train"], verify),
-        validation=_open_split(path, manifest, manifest.splits["validation"], verify),
+        train=_open_split(path, manifest, manifest.splits["train"], verify, ids),
+        validation=_open_split(path, manifest, manifest.splits["validation"], verify, ids),
     )
     data.unigram  # noqa: B018  read now, so that its errors come now
     return data
 
 
-def _open_split(path: Path, manifest: Manifest, split: SplitInfo, verify: bool) -> TokenSplit:
+def _open_split(path: Path, manifest: Manifest, split: SplitInfo, verify: bool, ids: bool) -> TokenSplit:
     shards = []
     for shard in split.shards:
         file = path / shard.file
         array = _load(file, (shard.sequences, manifest.seq_len), manifest.dtype)
         if verify and sha256_file(file) != shard.sha256:
             raise UserError(f"{file} is damaged (its SHA-256 is not the manifest's): {AGAIN}.")
-        if verify and array.size and int(array.max()) >= manifest.vocab_size:
+        if ids and array.size and int(array.max()) >= manifest.vocab_size:
             raise UserError(f"{file} is damaged (it holds ids that the tokenizer does not have): {AGAIN}.")
         shards.append(array)
     return TokenSplit(shards, manifest.seq_len)

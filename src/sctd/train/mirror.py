@@ -12,11 +12,12 @@ from sctd.remote import (
     check_writable,
     delete_folder,
     download,
+    move_folder,
     read_bytes,
     remote_files,
     upload_folder,
 )
-from sctd.train.begun import SET_ASIDE, clear
+from sctd.train.begun import LOCK, SET_ASIDE, clear
 from sctd.train.checkpoint import STATE, list_checkpoints, read_state
 
 CHECKPOINTS = "checkpoints"
@@ -37,8 +38,11 @@ class Mirror:
         self.folder = cache_folder(address)
         self._held: set[str] = set()  # names of the checkpoints that the folder has had: fetched, or sent
 
-    def fetch(self) -> Path:
+    def fetch(self, wanted: str | None = None) -> Path:
         """The folder, with the newest whole checkpoint and the record that the address has.
+
+        Args:
+            wanted: also a checkpoint of this name, if it is there.
 
         Raises:
             UserError: it cannot be reached.
@@ -46,6 +50,8 @@ class Mirror:
         waiting = f"Another process reads {self.address}; this one waits for it."
         with locked(self.folder.with_name(f"{self.folder.name}.lock"), waiting=waiting):
             there = remote_files(self.address)
+            if not there:
+                self._keep_apart()
             steps = {int(name.split("/")[1][5:]) for name in there if _is_state(name)}
             for own in list_checkpoints(self.folder):
                 step = int(own.name[5:])
@@ -56,14 +62,14 @@ class Mirror:
                     steps.add(step)
                 else:
                     _remove(own)  # of another run
-            if not there:
-                clear(self.folder)
             for name in there:
                 if name.partition("/")[0] not in NOT_SENT:
                     download(f"{self.address}/{name}", self.folder / name)
             for step in sorted(steps, reverse=True):
                 if self._fetch_checkpoint(f"{CHECKPOINTS}/step-{step}", there):
                     break
+            if wanted is not None and f"{CHECKPOINTS}/{wanted}/{STATE}" in there:
+                self._fetch_checkpoint(f"{CHECKPOINTS}/{wanted}", there)
             self._held = {folder.name for folder in list_checkpoints(self.folder)}
         return self.folder
 
@@ -94,10 +100,28 @@ class Mirror:
             delete_folder(f"{self.address}/{CHECKPOINTS}/{name}")
             self._held.remove(name)
 
+    def set_aside(self, step: int) -> None:
+        """Checkpoints there that are newer than the one that the run goes on from, out of the way."""
+        for name in sorted({file.split("/")[1] for file in remote_files(self.address) if _is_state(file)}):
+            if int(name[5:]) > step:
+                move_folder(f"{self.address}/{CHECKPOINTS}/{name}", f"{self.address}/{SET_ASIDE}/{name}")
+                self._held.discard(name)
+
     def send_model(self) -> None:
         """The Hugging Face folder, at the end."""
         upload_folder(self.folder / "model", f"{self.address}/model", last="config.json", show=False)
         say(f"Written to {self.address}/model.")
+
+    def _keep_apart(self) -> None:
+        """The address is empty: its run was removed, or its disk is not there now. The copy is no longer this run's."""
+        if list_checkpoints(self.folder):
+            apart = self.folder.with_name(f"{self.folder.name}.gone")
+            _remove(apart)
+            apart.mkdir()
+            for each in [each for each in self.folder.iterdir() if each.name != LOCK]:
+                each.rename(apart / each.name)
+            say(f"{self.address} is empty; a copy of a run that was there is kept in {apart}.")
+        clear(self.folder)
 
     def _same(self, own: Path) -> bool:
         there = f"{self.address}/{CHECKPOINTS}/{own.name}/{STATE}"

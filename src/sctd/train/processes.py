@@ -42,13 +42,19 @@ class Processes:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         if any(name not in os.environ for name in names):
             return cls()
+        said = ", ".join(f"{name}={os.environ[name]}" for name in names)
         try:
-            return cls(*(int(os.environ[name]) for name in names))
+            found = cls(*(int(os.environ[name]) for name in names))
         except ValueError:
+            raise UserError(f"{said}: torchrun sets whole numbers; unset them to run in one process.") from None
+        if not 0 <= found.rank < found.count or found.local_rank < 0:
             raise UserError(
-                f"{', '.join(f'{name}={os.environ[name]}' for name in names)}: torchrun sets whole numbers; unset them "
-                "to run in one process."
-            ) from None
+                f"{said}: the first counts from 0 and is below the second; start with torchrun, or unset them."
+            )
+        for name in ("MASTER_ADDR", "MASTER_PORT"):
+            if found.many and not os.environ.get(name):
+                raise UserError(f"{said}, but {name} is not set: start with torchrun, which sets all, or unset them.")
+        return found
 
     @property
     def many(self) -> bool:

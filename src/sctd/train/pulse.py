@@ -49,7 +49,7 @@ class Pulse:
         Args:
             step: the last one done.
             steps: of the whole run.
-            phase: training, evaluating, saving, probing; and, as the last: finished, stopped, failed.
+            phase: training, evaluating, saving, probing, exporting; and, as the last: finished, stopped, failed.
         """
         now = time.monotonic()
         if self.run is None or self.every is None or (phase == self._phase and now - self._last < self.every):
