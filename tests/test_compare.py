@@ -137,6 +137,20 @@ def test_at_equal_time_the_faster_arm_gets_more_steps(tmp_path, data, monkeypatc
     assert "400.0" in page  # ms a step
 
 
+def test_the_arms_beside_the_first_are_shown_beside_one_another_and_not_tested(tmp_path, data):
+    out = tmp_path / "out"
+    results = compare(str(data), str(out), ["dense", "drop", "sctd"], config(**TOY), [1, 2], "steps")
+    view = results["views"]["steps"]
+    [[arm, other, found]] = view["pairs"]
+    assert (arm, other) == ("sctd", "drop")
+    mine, theirs = (view["arms"][name]["scores"]["held-out loss"]["by_seed"] for name in (arm, other))
+    mean = sum(mine[seed] - theirs[seed] for seed in ("1", "2")) / 2
+    assert found["held-out loss"]["mean"] == pytest.approx(mean)
+    assert found["held-out loss"]["p"] is None
+    assert results["comparisons"] == 2
+    assert f"| sctd | drop | held-out loss | {mean:+.3f} |" in (out / "report.md").read_text()
+
+
 def test_step_times_of_arms_are_of_their_own_kinds_of_step():
     sctd = {"method": "sctd", "consistency.interval": 10}
     assert shares_of(sctd) == {"drop": 0.9, "consistency": 0.1}

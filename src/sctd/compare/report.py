@@ -139,19 +139,29 @@ def figure(name: str, value: float) -> str:
 
 
 def difference_tables(found: dict[str, Any], base: str) -> list[Block]:
-    """A row a score and arm: the difference and how sure it is."""
+    """A row a score and arm: the difference and how sure it is; then the other arms beside one another."""
     rows = []
     for arm, each in found["differences"].items():
         for name, one in each.items():
-            scale, digits = (1, 3) if name == LOSS else (100, 1)
-            reach = "" if one["low"] is None else " to ".join(f"{scale * one[e]:+.{digits}f}" for e in ("low", "high"))
-            effect = "" if one["effect"] is None else f"{one['effect']:.1f}"
             p = "" if one["corrected_p"] is None else f"{one['corrected_p']:.3f}"
-            mean = f"{scale * one['mean']:+.{digits}f}"
             test = "" if one["test"] == "none" else one["test"]
-            rows.append([arm, name, mean, reach, effect, p, test, one["words"]])
+            rows.append([arm, name, *_sizes(name, one), p, test, one["words"]])
     head = ["arm", "score", f"minus {base}", "95 % interval", "effect size d", "corrected p", "test", "in words"]
-    return [Table(head, rows)] if rows else []
+    blocks: list[Block] = [Table(head, rows)] if rows else []
+    pairs = [
+        [arm, with_, name, *_sizes(name, one)] for arm, with_, each in found["pairs"] for name, one in each.items()
+    ]
+    if pairs:
+        blocks.append(Paragraph("The other arms beside one another; not tested."))
+        blocks.append(Table(["arm", "minus", "score", "difference", "95 % interval", "effect size d"], pairs))
+    return blocks
+
+
+def _sizes(name: str, one: dict[str, Any]) -> list[str]:
+    """Mean, interval and effect size of a difference."""
+    scale, digits = (1, 3) if name == LOSS else (100, 1)
+    reach = "" if one["low"] is None else " to ".join(f"{scale * one[e]:+.{digits}f}" for e in ("low", "high"))
+    return [f"{scale * one['mean']:+.{digits}f}", reach, "" if one["effect"] is None else f"{one['effect']:.1f}"]
 
 
 def how_sure(results: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from sctd.compare.scoring import LOSS, planned_titles
 from sctd.compare.statistics import compare_scores, decide, in_words
 
 LOWER_IS_BETTER = (LOSS,)
+MOST_OTHERS = 3
 
 Found = Mapping[str, Mapping[str, Any]]  # a run's folder -> {"scores", "about"}
 
@@ -27,7 +28,8 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
         view -> {arms: arm -> {steps, seconds: of training, by the clock of its runs, tokens, scores: name -> {by_seed,
         mean}, drift}, differences: arm -> name -> Difference and `words`, of arms whose runs are not those of a view
         before}; `time_to_quality`: arm -> {by_seed, mean, low, high}, shares of the first arm's time, with two budgets
-        or more; `runs`: folder -> what each run scored.
+        or more; `runs`: folder -> what each run scored. Each view also has `pairs` of the arms beside the first, where
+        these are MOST_OTHERS at most.
     """
     by_place = {(run.arm, run.steps, run.seed): run.folder for run in runs}
     names = [*next(iter(found.values()))["scores"]]
@@ -59,6 +61,10 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
         for name in names:
             places.append((view, arm, name))
             differences.append(compare_scores(_by_seed(mine, name), _by_seed(theirs, name), comparisons))
+    for view, each in views.items():
+        others = [arm for arm in plan.arms[1:] if (view, arm) in compared]
+        scored = {arm: runs_of(arm, each["arms"][arm]["steps"]) for arm in others}
+        each["pairs"] = _pairs(scored, names) if len(others) <= MOST_OTHERS else []
     decided = iter(decide([d for d, (_, _, name) in zip(differences, places, strict=True) if name in tested]))
     for difference, (view, arm, name) in zip(differences, places, strict=True):
         better = "lower" if name in LOWER_IS_BETTER else "higher"
@@ -79,6 +85,17 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
             for run in runs
         },
     }
+
+
+def _pairs(scored: Mapping[str, Mapping[int, Mapping[str, Any]]], names: list[str]) -> list[list[Any]]:
+    """[arm, one before it, name -> Difference]; shown, and not tested."""
+    arms, found = list(scored), []
+    for place, arm in enumerate(arms):
+        for other in arms[:place]:
+            both = {name: compare_scores(_by_seed(scored[arm], name), _by_seed(scored[other], name)) for name in names}
+            untested = {name: asdict(replace(one, test="none", p=None)) for name, one in both.items()}
+            found.append([arm, other, untested])
+    return found
 
 
 def _arm(steps: int, each: Mapping[int, Mapping[str, Any]], names: list[str]) -> dict[str, Any]:
