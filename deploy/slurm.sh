@@ -36,4 +36,10 @@ if [ "$stopped" = 1 ]; then
   scontrol requeue "$SLURM_JOB_ID"
   exit 0
 fi
+# an agent that gave another one up, a machine that is gone: the job is queued again, five times at most. Exit code 2 is a
+# sentence about the settings or the data, which another start would only repeat.
+if [ "$code" != 0 ] && [ "$code" != 2 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 5 ]; then
+  scontrol requeue "$SLURM_JOB_ID"
+  exit 0
+fi
 exit "$code"

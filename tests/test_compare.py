@@ -81,6 +81,9 @@ def test_a_comparison_that_is_killed_and_begun_again_ends_with_the_same_table(tm
     assert "the same command goes on from there" in said
     assert "Go on with: sctd pretrain" not in said
     assert not (out / "results.json").exists()
+    logs = [log.read_text(encoding="utf-8") for log in (out / "logs").glob("*.log")]
+    assert all("everything is saved" in log or "Written to" in log for log in logs)
+    assert bool(logs) == (jobs > 1)
     results = compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps", jobs=jobs)
     assert without_time(results["views"]) == without_time(whole[1]["views"])
 
@@ -100,6 +103,39 @@ def test_of_runs_at_once_one_that_fails_is_named_and_the_others_save_themselves(
     shutil.rmtree(broken)
     results = compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps", jobs=2)
     assert without_time(results["views"]) == without_time(whole[1]["views"])
+
+
+def test_whatever_ends_a_comparison_no_run_stays_behind(tmp_path, data, whole, monkeypatch):
+    from sctd.compare import pretraining
+    from sctd.locks import locked
+
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(whole[0] / "plan.json", out)
+    command = pretraining._command
+
+    def full(folder, run, data):
+        if run.seed == 2:
+            while not [*out.glob("runs/*/*/*/heartbeat.json")]:
+                time.sleep(0.05)
+            raise UserError("No space left.")
+        return command(folder, run, data)
+
+    monkeypatch.setattr(pretraining, "_command", full)
+    with pytest.raises(UserError, match="No space left"):
+        compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps", jobs=4)
+    logs = [log.read_text(encoding="utf-8") for log in (out / "logs").glob("*.log")]
+    assert any("interrupted: Stopped" in log or "Written to" in log for log in logs)
+    for run in out.glob("runs/*/*/*"):
+        with locked(run / ".lock"):
+            pass
+
+
+def test_two_comparisons_at_one_place_do_not_meet(tmp_path, data, whole):
+    from sctd.locks import locked
+
+    with locked(tmp_path / "out/.lock"), pytest.raises(UserError, match="Another sctd compare works on"):
+        compare(str(data), str(tmp_path / "out"), ARMS, config(**TOY), [1, 2], "steps")
 
 
 def test_several_runs_are_scored_at_once_with_the_same_scores(tmp_path, data, whole):

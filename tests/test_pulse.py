@@ -54,6 +54,9 @@ def test_a_run_leaves_a_heartbeat_with_its_phase_and_step(tmp_path, data):
 
 def test_a_heartbeat_is_written_when_it_is_due_or_the_phase_is_another(tmp_path):
     pulse = Pulse(tmp_path, every=3600)
+    pulse.beat(0, 10, "starting")
+    assert read_heartbeat(tmp_path) is None  # nothing is written into a folder whose run is not begun
+    (tmp_path / "config.yaml").touch()
     for step, phase in ((1, "training"), (2, "training"), (3, "saving"), (4, "saving")):
         pulse.beat(step, 10, phase)
     assert read_heartbeat(tmp_path)["step"] == 3

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,7 @@ def test_an_upload_that_was_interrupted_is_no_data_folder_and_goes_on_without_to
     store: str, corpus: Path, monkeypatch: pytest.MonkeyPatch, encoded_blocks: list[int]
 ) -> None:
     system = file_system(store)[0]
-    put_file = system.put_file
+    put_file, paused = system.put_file, []
 
     def fails(local: str, path: str) -> None:
         if path.endswith("validation-00000.npy"):
@@ -214,6 +215,7 @@ def test_an_upload_that_was_interrupted_is_no_data_folder_and_goes_on_without_to
 
     with monkeypatch.context() as patch:
         patch.setattr(system, "put_file", fails)
+        patch.setattr(time, "sleep", paused.append)
         with pytest.raises(UserError, match=r"store/data cannot be reached \(reset by peer\): check the address"):
             prepare([str(corpus)], f"{store}/data", seq_len=32, vocab_size=200)
     assert "train-00000.npy" in remote_files(f"{store}/data")
@@ -438,3 +440,23 @@ def test_ids_that_the_tokenizer_does_not_have_are_met_at_an_address_too(corpus: 
     (tmp_path / "data/manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="ids that the tokenizer does not have"):
         load_prepared(f"file://{tmp_path}/data")
+
+
+def test_an_upload_that_breaks_off_is_tried_again(
+    store: str, corpus: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    system, _ = file_system(store)
+    put_file, tries, paused = system.put_file, [], []
+
+    def breaks_twice(local: str, path: str) -> None:
+        tries.append(path)
+        if len(tries) < 3:
+            raise ConnectionResetError("reset by peer")
+        put_file(local, path)
+
+    monkeypatch.setattr(system, "put_file", breaks_twice)
+    monkeypatch.setattr(time, "sleep", paused.append)
+    upload_folder(corpus, store)
+    assert paused == [5, 30]
+    assert set(remote_files(store)) == set(files_of(corpus))
+    assert "could not be sent (reset by peer); once more in 5 s." in capfd.readouterr().err

@@ -185,4 +185,47 @@ def test_the_copy_of_a_run_is_kept_where_its_address_is_empty(tmp_path, data, ca
         pretrain(str(data), run, resume="auto")
     gone = cache_folder(run).with_name(f"{cache_folder(run).name}.gone")
     assert list_checkpoints(gone)[0].name == "step-12"
-    assert f"a copy of a run that was there is kept in {gone}" in capfd.readouterr().err
+    assert f"a copy of the run that was there is kept in {gone}" in capfd.readouterr().err
+
+
+def test_another_run_at_the_address_is_not_mixed_with_the_copy_of_the_one_before(tmp_path, data, machine, monkeypatch):
+    run = f"file://{tmp_path}/run"
+    pretrain(str(data), run, config(**SHORT))
+    delete_folder(run)
+    machine("second")
+    with monkeypatch.context() as patched:
+        stop_at(patched, 8)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(str(data), run, config(**SHORT, seed=2))
+    machine("first")
+    pretrain(str(data), run, resume="auto")
+    pretrain(str(data), str(tmp_path / "alone"), config(**SHORT, seed=2))
+    sent = (tmp_path / "run/model/model.safetensors").read_bytes()
+    assert sent == (tmp_path / "alone/model/model.safetensors").read_bytes()
+
+
+def test_checkpoints_that_cannot_be_used_are_never_begun_over(tmp_path, data, machine, monkeypatch):
+    run = f"file://{tmp_path}/run"
+    with monkeypatch.context() as patched:
+        stop_at(patched, 8)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(str(data), run, config(**SHORT))
+    for state in (tmp_path / "run/checkpoints").glob("*/state.json"):
+        state.write_text("{}", encoding="utf-8")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    machine("second")
+    with pytest.raises(UserError, match="has checkpoints, of which none can be used"):
+        pretrain(str(data), run, config(**SHORT), resume="if-begun")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+def test_a_damaged_copy_of_a_checkpoint_is_fetched_again(tmp_path, data, monkeypatch):
+    run = f"file://{tmp_path}/run"
+    with monkeypatch.context() as patched:
+        stop_at(patched, 8)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(str(data), run, config(**SHORT))
+    newest = list_checkpoints(cache_folder(run))[0]
+    (newest / "model.safetensors").write_bytes(b"damaged")
+    mirror.Mirror(run).fetch()
+    assert (newest / "model.safetensors").stat().st_size > 1000

@@ -1,14 +1,19 @@
 """A run's folder: one process at a time, what is set at a resumption, and what a kill may leave there."""
 
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 
 from helpers import make_prepared
 from sctd.errors import UserError
+from sctd.hf.export import export
 from sctd.pretrain import pretrain
 from sctd.recipe import to_yaml
 from sctd.train import begun
 from sctd.train.begun import LOCK, alone
 from sctd.train.checkpoint import list_checkpoints, newest_checkpoint
+from sctd.train.metrics import RunLog
 from sctd.train.trainer import Trainer
 from small_runs import config, weights
 from test_remote_runs import stop_at
@@ -86,6 +91,64 @@ def test_one_setting_given_at_a_resumption_leaves_the_others_of_its_section(tmp_
     assert names(run) == ["step-12", "step-9", "step-6", "step-3"]
     kept = newest_checkpoint(run)[1].config["checkpoint"]
     assert (kept["keep"], kept["keep_every"], kept["background"]) == (1, 3, False)
+
+
+def test_a_setting_can_be_given_its_default_back_and_is_checked_like_any_other(tmp_path, data, monkeypatch):
+    run = tmp_path / "run"
+    stopped(data, run, monkeypatch, 6, checkpoint__keep=4, checkpoint__background=False, seed=5)
+    with pytest.raises(UserError, match=r"seed was 5, is 1"):
+        pretrain(data, str(run), config(**SHORT, seed=1), resume="auto")
+    pretrain(data, str(run), config(**SHORT, checkpoint__keep=2, checkpoint__background=True), resume="auto")
+    kept = newest_checkpoint(run)[1].config["checkpoint"]
+    assert (kept["keep"], kept["background"]) == (2, True)
+
+
+def test_a_model_that_was_exported_in_the_middle_is_replaced_at_the_end(tmp_path, data, monkeypatch):
+    run = tmp_path / "run"
+    pretrain(data, str(tmp_path / "whole"), config(**SHORT))
+    stopped(data, run, monkeypatch, 6)
+    export(str(run), str(run / "model"))
+    pretrain(data, str(run), resume="auto")
+    ours, whole = ((folder / "model/model.safetensors").read_bytes() for folder in (run, tmp_path / "whole"))
+    assert ours == whole
+
+
+def test_a_record_that_cannot_be_written_ends_the_run_saved(tmp_path, data, monkeypatch):
+    run = tmp_path / "run"
+    write = RunLog.write
+
+    def full(self, line):
+        if line["step"] == 7:
+            self.failed = UserError("No space left on the disk of RUN.")
+            return
+        write(self, line)
+
+    with monkeypatch.context() as patched, pytest.raises(UserError, match="No space left"):
+        patched.setattr(RunLog, "write", full)
+        pretrain(data, str(run), config(**SHORT, log__every=1))
+    assert names(run)[0] == "step-7"
+
+
+def test_a_kill_while_a_folder_is_cleared_leaves_one_that_the_same_command_begins_anew(tmp_path, data, monkeypatch):
+    plain = Path.unlink
+    for kills in range(1, 6):
+        run = tmp_path / str(kills)
+        run.mkdir()
+        for name in ("metrics.jsonl", "environment.json", "baselines.json", "heartbeat.json"):
+            (run / name).write_text("{}", encoding="utf-8")
+        (run / "config.yaml").write_text(to_yaml(config(**SHORT)), encoding="utf-8")
+        removed = []
+
+        def unlink(self, plain=plain, removed=removed, kills=kills, **how):
+            if len(removed) == kills:
+                raise KeyboardInterrupt
+            removed.append(self.name)
+            plain(self, **how)
+
+        with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+            patched.setattr(Path, "unlink", unlink)
+            begun.clear(run)
+        begun.refuse(run, config(**SHORT))
 
 
 def test_checkpoints_newer_than_the_one_that_is_gone_on_from_are_set_aside(tmp_path, data, monkeypatch, capfd):

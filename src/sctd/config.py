@@ -5,6 +5,7 @@ No heavy import here: `sctd --help` reads this file. `sctd.check` says in one se
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -287,6 +288,17 @@ class PretrainConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
+
+
+def note_given(config: PretrainConfig, names: Iterable[str]) -> None:
+    """Remember which settings were given, by their dotted names: one may be given that is what it is by default."""
+    vars(config)["_given"] = frozenset(names)
+
+
+def given_names(config: PretrainConfig) -> frozenset[str]:
+    """The names of `note_given`; none where nobody noted any, as for one that a program made."""
+    names: frozenset[str] = vars(config).get("_given", frozenset())
+    return names
 
 
 def resolve_shape(model: ModelConfig) -> tuple[int, int, int, int]:

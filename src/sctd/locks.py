@@ -63,7 +63,7 @@ def _take(file: IO[str], shared: bool, waiting: str) -> None:
     try:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except (BlockingIOError, PermissionError) as error:  # some file systems of a network say it by the second
             if not waiting:
                 raise BusyError from error
             say(waiting)

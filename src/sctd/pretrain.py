@@ -14,10 +14,12 @@ from sctd.config import PretrainConfig
 from sctd.errors import UserError, first_line
 
 if TYPE_CHECKING:
+    from sctd.tokens.prepared import PreparedData
     from sctd.train.checkpoint import TrainState
     from sctd.train.mirror import Mirror
     from sctd.train.processes import Processes
     from sctd.train.pulse import Pulse
+    from sctd.train.trainer import Trainer
 
 IF_BEGUN = "if-begun"
 WITHIN = "SCTD_WITHIN"  # in the environment of a run that another verb started, which says itself how to go on
@@ -84,7 +86,8 @@ def pretrain(
 
         processes.on_first(take)
         if mirror is not None and not processes.first:
-            mirror.fetch(resume)
+            mirror.fetch(resume, first=False)
+        processes.totals(0)  # nobody clears or moves what another one still fetches
         with _others_gone(processes):
             return _pretrain(run, mirror, out, data, config, resume, processes)
 
@@ -137,33 +140,40 @@ def _pretrain(
     from sctd.train.trackers import check_trackers
     from sctd.train.trainer import Interrupted, Trainer, data_fingerprint
 
+    before = 0 if checkpoint is None else checkpoint[1].global_step
     check_trackers(config.log)
     pulse = Pulse(run if processes.first else None, config.log.heartbeat)
-    start = None if config.init_from is None or checkpoint else model_folder(config.init_from)
-    prepared = load_prepared(data)
-    if checkpoint is not None and checkpoint[1].data != data_fingerprint(prepared):
-        raise UserError(f"{run} was begun on other data than {data}: give the --data folder that it was begun with.")
-    signals, sent = _signals(run, config), mirror.send_checkpoint if mirror else None
-    trainer = Trainer(run, prepared, config, checkpoint, signals, start, processes, pulse, sent)
 
-    def begin() -> float:
+    def start() -> Trainer:
+        start_from = None if config.init_from is None or checkpoint else model_folder(config.init_from)
+        prepared = load_prepared(data)
+        if checkpoint is not None and checkpoint[1].data != data_fingerprint(prepared):
+            raise UserError(
+                f"{run} was begun on other data than {data}: give the --data folder that it was begun with."
+            )
+        signals, sent = _signals(run, config), mirror.send_checkpoint if mirror else None
+        trainer = Trainer(run, prepared, config, checkpoint, signals, start_from, processes, pulse, sent)
+        trainer.unigram_loss = processes.on_first(lambda: begin(trainer, prepared, start_from))
+        return trainer
+
+    def begin(trainer: Trainer, prepared: PreparedData, start_from: Path | None) -> float:
         with disk_errors(run):
             run.mkdir(parents=True, exist_ok=True)
         if checkpoint is None:
             _describe(run, config, trainer)
-            write_origin(run, prepared, trainer.objective.model.config, start)
+            write_origin(run, prepared, trainer.objective.model.config, start_from)
             if mirror is not None:
                 mirror.send_record()
         else:
-            set_aside(run, checkpoint[1].global_step)
+            set_aside(run, before)
             if mirror is not None:
-                mirror.set_aside(checkpoint[1].global_step)
+                mirror.set_aside(before)
         return _baselines(run, prepared, trainer)
 
-    def finish() -> None:
-        pulse.beat(trainer.steps, trainer.steps, "exporting")
+    def finish(steps: int) -> None:
+        pulse.beat(steps, steps, "exporting")
         model = run / "model"
-        if model.exists() and checkpoint is not None and checkpoint[1].global_step == trainer.steps:
+        if model.exists() and before == steps:
             say(f"The run was finished already; its model is in {model}.")
             if mirror is not None and not mirror.has_model():
                 mirror.send_model()
@@ -175,15 +185,15 @@ def _pretrain(
             mirror.send_model()
 
     try:
-        trainer.unigram_loss = processes.on_first(begin)
-        done = trainer.state.global_step
-        event = "resumed" if done else "begun"
-        pulse.tell(event, f"{config.method}, from step {done:,} of {trainer.steps:,}.", step=done)
+        pulse.beat(before, 0, "starting")
+        trainer = start()
+        words = f"{config.method}, from step {before:,} of {trainer.steps:,}."
+        pulse.tell("resumed" if before else "begun", words, step=before)
         figures = trainer.train()
-        processes.on_first(finish)
+        processes.on_first(lambda: finish(trainer.steps))
     except KeyboardInterrupt as stopped:
         text = str(stopped) or _stopped_at_once(run)
-        _end(pulse, trainer, mirror, "stopped", text)
+        _end(pulse, mirror, processes, "stopped", text)
         if os.environ.get(WITHIN):
             raise
         if not list_checkpoints(run):
@@ -191,9 +201,9 @@ def _pretrain(
         again = f" --nproc {processes.count}" if processes.many else ""
         raise Interrupted(f"{text} Go on with: sctd pretrain --data {data} --out {out} --resume{again}") from None
     except BaseException as error:
-        _end(pulse, trainer, mirror, "failed", first_line(error))
+        _end(pulse, mirror, processes, "failed", first_line(error))
         raise
-    _end(pulse, trainer, mirror, "finished", f"Finished; held-out loss {figures['eval_loss']:.3f}.")
+    _end(pulse, mirror, processes, "finished", f"Finished; held-out loss {figures['eval_loss']:.3f}.")
     return figures
 
 
@@ -205,13 +215,13 @@ def _stopped_at_once(run: Path) -> str:
     return f"Stopped; the newest checkpoint is {newest.name}." if newest else "Stopped before the first checkpoint."
 
 
-def _end(pulse: Pulse, trainer: Any, mirror: Mirror | None, event: str, text: str) -> None:
+def _end(pulse: Pulse, mirror: Mirror | None, processes: Processes, event: str, text: str) -> None:
     """The last beat, and the last message."""
-    pulse.beat(trainer.state.global_step, trainer.steps, event)
-    if mirror is not None and trainer.processes.first:
+    pulse.beat(pulse.step, pulse.steps, event)
+    if mirror is not None and processes.first:
         with suppress(UserError):  # whatever is wrong with the address has been said
             mirror.send_record()
-    pulse.tell(event, text, step=trainer.state.global_step)
+    pulse.tell(event, text, step=pulse.step)
 
 
 def _in_processes(nproc: int, data: str, out: str, config: PretrainConfig, resume: str | None) -> dict[str, float]:
@@ -221,12 +231,13 @@ def _in_processes(nproc: int, data: str, out: str, config: PretrainConfig, resum
     from sctd.launch import launch
     from sctd.recipe import to_yaml
     from sctd.remote import is_remote
+    from sctd.train.begun import given_or_changed
     from sctd.train.metrics import read_metrics
     from sctd.train.mirror import Mirror
 
     with tempfile.TemporaryDirectory(prefix="sctd-") as scratch:
         recipe = Path(scratch) / "recipe.yaml"
-        recipe.write_text(to_yaml(config), encoding="utf-8")
+        recipe.write_text(to_yaml(config, given_or_changed(config)), encoding="utf-8")
         words = ["pretrain", "--data", data, "--out", out, "--config", str(recipe)]
         launch([*words, *([] if resume is None else ["--resume", resume])], nproc)
     run = Mirror(out).folder if is_remote(out) else Path(out)

@@ -21,7 +21,7 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser
 
-from sctd.config import PretrainConfig
+from sctd.config import PretrainConfig, note_given
 from sctd.errors import UserError
 from sctd.yaml_text import as_written, parse_yaml
 
@@ -135,9 +135,11 @@ def build_config(mapping: Mapping[str, Any]) -> PretrainConfig:
     for `sctd.config.check` to say.
     """
     config = PretrainConfig()
-    for key, value in check_settings(mapping).items():
+    given = check_settings(mapping)
+    for key, value in given.items():
         section, _, name = key.rpartition(".")
         setattr(getattr(config, section) if section else config, name, value)
+    note_given(config, given)
     return config
 
 

@@ -7,18 +7,20 @@ import hashlib
 import io
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from sctd.console import progress_bar
+from sctd.console import progress_bar, say
 from sctd.errors import UserError, first_line
 from sctd.files import ASIDE, disk_errors, flush_to_disk
 
 CACHE = "SCTD_CACHE"  # the variable that names the cache's folder
 BUFFER_BYTES = 2**20
+RETRIES = (5, 30, 120)  # seconds before an upload is tried again
 _PROBE = ".sctd-may-write"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -173,8 +175,23 @@ def upload_folder(
             if system.exists(f"{root}/{last}"):
                 system.rm_file(f"{root}/{last}")
         for name in ordered:
-            system.put_file(str(folder / name), f"{root}/{name}")
+            _put(system, folder / name, f"{root}/{name}")
             bar.update(task, advance=sizes[name], note=name)
+
+
+def _put(system: Any, file: Path, path: str) -> None:
+    """Send a file; again after a while, where that may help: a run is not to end because an address was away."""
+    for pause in RETRIES:
+        try:
+            return system.put_file(str(file), path)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:  # botocore, aiohttp and others have no exception in common
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            say(f"{path} could not be sent ({first_line(error)}); once more in {pause} s.")
+            time.sleep(pause)
+    return system.put_file(str(file), path)
 
 
 def check_writable(address: str) -> None:

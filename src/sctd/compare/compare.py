@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,8 +13,10 @@ from sctd.errors import UserError
 if TYPE_CHECKING:
     from sctd.compare.arms import Arm
     from sctd.compare.plan import Plan, Run
+    from sctd.tokens.prepared import PreparedData
 
 PLAN = "plan.json"
+LOCK = ".lock"
 
 
 def compare(
@@ -83,20 +87,10 @@ def compare(
 
     import json
 
-    from sctd.compare.facts import costs, dropped_words, facts
-    from sctd.compare.pretraining import pretrain_all
-    from sctd.compare.report import verdict, write_report
-    from sctd.compare.results import collect
-    from sctd.compare.scoring import held_out, score_all, score_run
-    from sctd.console import say
-    from sctd.files import write_json
     from sctd.tokens.prepared import load_prepared
-    from sctd.train.device import choose_device
-    from sctd.train.environment import environment
     from sctd.train.trainer import data_fingerprint
 
     prepared = load_prepared(data)
-    folder = Path(out)
     asked = {
         "config": asdict(config),
         "data": data_fingerprint(prepared),
@@ -106,11 +100,60 @@ def compare(
         "equal": equal,
     }
     asked = json.loads(json.dumps(asked))  # as it is read back
-    plan, runs = _plan(folder, asked, config, chosen, prepared.path, rounds, scores)
+    if Path(out).exists() and not Path(out).is_dir():
+        raise UserError(f"{out} exists and holds no comparison: give another --out.")
+    with _alone(Path(out)):
+        return _carry_out(Path(out), asked, config, chosen, prepared, rounds, scores, scores_data, jobs)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else works on this comparison meanwhile: the plan and its runs are one command's."""
+    from sctd.console import say
+    from sctd.locks import BusyError, NoLocksError, locked
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / LOCK))
+        except BusyError as error:
+            raise UserError(f"Another sctd compare works on {folder}: wait for its end, or stop it.") from error
+        except NoLocksError as error:
+            say(f"{error} Nothing keeps a second sctd compare from {folder} now.")
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / LOCK).unlink()
+                folder.rmdir()  # where nothing came of it
+
+
+def _carry_out(
+    folder: Path,
+    asked: dict[str, Any],
+    config: PretrainConfig,
+    arms: list[Arm],
+    prepared: PreparedData,
+    rounds: int,
+    scores: list[str],
+    scores_data: str | None,
+    jobs: int,
+) -> dict[str, Any]:
+    """What results.json holds: plan, runs, scores and report."""
+    from sctd.compare.facts import costs, dropped_words, facts
+    from sctd.compare.pretraining import pretrain_all
+    from sctd.compare.report import verdict, write_report
+    from sctd.compare.results import collect
+    from sctd.compare.scoring import held_out, score_all, score_run
+    from sctd.console import say
+    from sctd.files import write_json
+    from sctd.train.device import choose_device
+    from sctd.train.environment import environment
+
+    plan, runs = _plan(folder, asked, config, arms, prepared.path, rounds, scores)
     for arm in plan.arms:
         took = f"{1000 * plan.seconds[arm]:,.1f} ms a step; " if plan.seconds else ""
         say(f"{arm}: {took}" + ", ".join(f"{_numbers(each[arm])} steps at equal {v}" for v, each in plan.steps.items()))
-    say(f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}.")
+    say(f"{len(runs)} runs, seeds {', '.join(map(str, plan.seeds))}.")
     pretrain_all(folder, runs, str(prepared.path), jobs)
     places = None if scores_data is None else Path(scores_data)
     if scores and jobs > 1:
@@ -196,7 +239,7 @@ def _plan(
         if before != plan.seeds:
             write_json(path, {"asked": asked, "plan": vars(plan)})
         return plan, make_runs(plan, config, arms)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if any(each.name != LOCK for each in folder.iterdir()):
         raise UserError(f"{folder} exists and holds no comparison: give another --out.")
     views = VIEWS if asked["equal"] == "both" else (asked["equal"],)
     device = choose_device(config.device)

@@ -21,6 +21,7 @@ from sctd.pretrain import WITHIN
 from sctd.recipe import build_config, to_yaml
 
 POLL = 0.1  # seconds
+STOPPED = (130, -signal.SIGINT, -signal.SIGTERM)
 
 
 def pretrain_all(folder: Path, runs: list[Run], data: str, jobs: int = 1) -> None:
@@ -41,32 +42,91 @@ def pretrain_all(folder: Path, runs: list[Run], data: str, jobs: int = 1) -> Non
         for number, run in enumerate(runs, start=1)
         if not (folder / run.folder / "model" / "config.json").exists()
     ]
-    under_way: dict[subprocess.Popen[bytes], tuple[Path, Path | None]] = {}
+    under_way = UnderWay()
     failed: tuple[Path, Path | None, int] | None = None
-    with _signals_handed_on(under_way) as stopped:
-        while under_way or (left and not stopped and failed is None):
-            if left and len(under_way) < jobs and not stopped and failed is None:
+    with under_way.until_they_end():
+        while under_way.runs or (left and not under_way.told):
+            if left and len(under_way.runs) < jobs and not under_way.told:
                 number, run = left.pop(0)
                 say(f"Run {number} of {len(runs)}: {run.arm}, {run.steps:,} steps, seed {run.seed}.")
                 log = folder / "logs" / f"{_name(run)}.log" if jobs > 1 else None
-                under_way[_start(_command(folder, run, data), log)] = (folder / run.folder, log)
+                under_way.start(_command(folder, run, data), folder / run.folder, log)
                 continue
             time.sleep(POLL)
-            for process in [each for each in under_way if each.poll() is not None]:
-                path, log = under_way.pop(process)
-                if process.returncode in (130, -signal.SIGINT, -signal.SIGTERM):
-                    stopped.append(process.returncode)
-                elif process.returncode and failed is None:
-                    failed = (path, log, process.returncode)
-                if process.returncode:
-                    for other in under_way:
-                        other.send_signal(signal.SIGTERM)
+            for path, log, status in under_way.ended():
+                if status in STOPPED:
+                    under_way.stopped = True
+                elif status and failed is None:
+                    failed = (path, log, status)
+                if status:
+                    under_way.stop()
     if failed is not None:
         path, log, status = failed
         reason = "its reason stands above" if log is None else f"its reason stands in {log}"
         raise UserError(f"The run {path} ended with exit code {status}; {reason}. The same command tries again.")
-    if stopped:
+    if under_way.stopped:
         raise KeyboardInterrupt
+
+
+class UnderWay:
+    """Runs, each a process of a session of its own, which hears of signals through this one alone, and once.
+
+    A second signal would end a run that is saving itself.
+    """
+
+    def __init__(self) -> None:
+        self.runs: dict[subprocess.Popen[bytes], tuple[Path, Path | None]] = {}
+        self.told = False  # to stop
+        self.stopped = False  # by a signal
+
+    def start(self, command: list[str], path: Path, log: Path | None) -> None:
+        """Start one; what it says goes to the log, if there is one."""
+        with ExitStack() as stack:
+            output: IO[str] | None = None
+            if log is not None:
+                with disk_errors(log.parent):
+                    log.parent.mkdir(parents=True, exist_ok=True)
+                    output = stack.enter_context(log.open("a", encoding="utf-8"))
+            environment = {**os.environ, WITHIN: "compare"}
+            process = subprocess.Popen(command, start_new_session=True, env=environment, stdout=output, stderr=output)
+        self.runs[process] = (path, log)
+        if self.told:  # by a signal that came while it was being started
+            process.send_signal(signal.SIGTERM)
+
+    def ended(self) -> Iterator[tuple[Path, Path | None, int]]:
+        """(folder, log, exit code) of those that have ended since."""
+        for process in [each for each in self.runs if each.poll() is not None]:
+            yield *self.runs.pop(process), process.returncode
+
+    def stop(self) -> None:
+        """Tell all to save themselves and end."""
+        if not self.told:
+            self.told = True
+            for process in list(self.runs):
+                process.send_signal(signal.SIGTERM)
+
+    @contextmanager
+    def until_they_end(self) -> Iterator[None]:
+        """Signals are handed on; whatever ends the block, the runs are told and waited for."""
+
+        def hear(number: int, frame: FrameType | None) -> None:
+            self.stopped = True
+            self.stop()
+
+        before = {}
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                before[number] = signal.signal(number, hear)
+        except ValueError:  # not in the main thread, which hears of signals alone
+            pass
+        try:
+            yield
+        finally:
+            self.stop()
+            for process in self.runs:
+                process.wait()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _name(run: Run) -> str:
@@ -85,36 +145,3 @@ def _command(folder: Path, run: Run, data: str) -> list[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
     write_text(recipe, to_yaml(build_config(dict(run.settings))))
     return [*command, "--config", str(recipe)]
-
-
-def _start(command: list[str], log: Path | None) -> subprocess.Popen[bytes]:
-    """A process of its own session, which hears of Ctrl-C and SIGTERM through this one and saves itself."""
-    with ExitStack() as stack:
-        output: IO[str] | None = None
-        if log is not None:
-            with disk_errors(log.parent):
-                log.parent.mkdir(parents=True, exist_ok=True)
-                output = stack.enter_context(log.open("a", encoding="utf-8"))
-        environment = {**os.environ, WITHIN: "compare"}
-        return subprocess.Popen(command, start_new_session=True, env=environment, stdout=output, stderr=output)
-
-
-@contextmanager
-def _signals_handed_on(under_way: dict[subprocess.Popen[bytes], tuple[Path, Path | None]]) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM go to what is under way; they are in the list that this gives."""
-    stopped: list[int] = []
-
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        stopped.append(number)
-        for process in list(under_way):
-            process.send_signal(number)
-
-    try:
-        before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread, which hears of signals alone
-        before = {}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -148,14 +148,27 @@ def planned_titles(names: list[str]) -> list[str]:
 
 def score_all(folder: Path, runs: list[Run], names: list[str], data: Path | None, jobs: int) -> None:
     """`score_run` of every run, several at once, each in a process of its own; what they score is kept in files."""
-    from functools import partial
-    from multiprocessing import get_context
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import active_children, get_context
 
     say(f"Scoring {len(runs)} runs, {jobs} at once.")
-    score = partial(score_run, folder, names=names, data=data, quiet=True)
-    with get_context("spawn").Pool(jobs, _leave_signals_alone, maxtasksperchild=1) as pool:
-        for number, _ in enumerate(pool.imap_unordered(score, runs), start=1):
-            say(f"Scored {number} of {len(runs)}.")
+    # a process for each: what one leaves in memory is not the next one's
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _leave_signals_alone, max_tasks_per_child=1) as pool:
+        try:
+            under_way = [pool.submit(score_run, folder, run, names, data, True) for run in runs]
+            for number, each in enumerate(as_completed(under_way), start=1):
+                each.result()
+                say(f"Scored {number} of {len(runs)}.")
+        except BaseException as error:
+            for process in active_children():
+                process.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "A process that scored was ended from outside, perhaps for its memory: give fewer --jobs than "
+                    f"{jobs}; the same command goes on."
+                ) from error
+            raise
 
 
 def _leave_signals_alone() -> None:

@@ -6,18 +6,18 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 from sctd.check import check
-from sctd.config import PretrainConfig
+from sctd.config import PretrainConfig, given_names
 from sctd.console import say
 from sctd.errors import UserError
 from sctd.files import ASIDE, disk_errors
 from sctd.locks import BusyError, NoLocksError, locked
-from sctd.recipe import build_config, to_yaml
+from sctd.recipe import SETTINGS, build_config, to_yaml
 from sctd.train.checkpoint import TrainState, checkpoints_folder, list_checkpoints, newest_checkpoint, read_state
+from sctd.train.pulse import read_heartbeat
 
 # what a run that has no checkpoint yet may hold
 WRITTEN_BEFORE_A_CHECKPOINT = {
@@ -27,7 +27,7 @@ WRITTEN_BEFORE_A_CHECKPOINT = {
 # what a resumed run may have otherwise than it was begun: the weights that it leads to are the same
 FREE = ("parallel", "log", "checkpoint")
 LOCK = ".lock"
-PATIENCE = 60  # seconds that a run waits for another process, which may just be ending
+PATIENCE = 180  # seconds that a run waits for another process: one may just be ending, and NFS lets go after 90
 SET_ASIDE = "set-aside"  # checkpoints of a way that the run did not go on
 
 
@@ -49,41 +49,31 @@ def newest(run: Path, resume: str) -> tuple[Path, TrainState]:
 
 
 def resumed(run: Path, config: PretrainConfig, checkpoint: tuple[Path, TrainState]) -> PretrainConfig:
-    """The settings of the run, which those that were given must be."""
+    """The settings of the run, which those that were given must be, but for those that are FREE."""
     folder, state = checkpoint
     saved = build_config(state.config)
-    usual = PretrainConfig()
-    saved = replace(saved, **{name: _given(*(getattr(of, name) for of in (saved, config, usual))) for name in FREE})
+    names = given_or_changed(config)
+    free = {name for name in names if name.partition(".")[0] in FREE}
+    for name in sorted(names - free):
+        was, now = attrgetter(name)(saved), attrgetter(name)(config)
+        if was != now:
+            raise UserError(
+                f"{run} was begun with other settings ({name} was {was}, is {now}): resume with --resume alone, or "
+                "start a new run with another --out."
+            )
+    for name in free:
+        section, _, key = name.rpartition(".")
+        setattr(getattr(saved, section) if section else saved, key, attrgetter(name)(config))
     check(saved)
-    difference = _first_difference(saved, config, usual)
-    if difference:
-        raise UserError(
-            f"{run} was begun with other settings ({difference}): resume with --resume alone, or start a new run with "
-            "another --out."
-        )
     say(f"Going on from {folder.name} of {run}.")
     return saved
 
 
-def _given(saved: Any, given: Any, usual: Any) -> Any:
-    """What was saved, but for each setting in it that was given otherwise than by default."""
-    if not hasattr(saved, "__dataclass_fields__"):
-        return saved if given == usual else given
-    names = [name for name, value in vars(given).items() if value != getattr(usual, name)]
-    return replace(saved, **{name: getattr(given, name) for name in names})
-
-
-def _first_difference(saved: Any, given: Any, default: Any, prefix: str = "") -> str | None:
-    """'optimizer.lr was 0.001, is 0.002' for the first setting that was given and is not the run's, or null."""
-    for name, value in vars(saved).items():
-        other, usual = getattr(given, name), getattr(default, name)
-        if hasattr(value, "__dataclass_fields__"):
-            found = _first_difference(value, other, usual, f"{prefix}{name}.")
-            if found:
-                return found
-        elif other not in (value, usual):
-            return f"{prefix}{name} was {value}, is {other}"
-    return None
+def given_or_changed(config: PretrainConfig) -> frozenset[str]:
+    """Dotted names of the settings that were given, and of those that are not as by default."""
+    usual = PretrainConfig()
+    changed = (name for name in SETTINGS if attrgetter(name)(config) != attrgetter(name)(usual))
+    return given_names(config) | frozenset(changed)
 
 
 @contextmanager
@@ -104,7 +94,8 @@ def alone(run: Path) -> Iterator[None]:
             except BusyError as error:
                 if waited == PATIENCE:
                     raise UserError(
-                        f"Another process trains {run}: wait for its end or stop it, and run the same command again."
+                        f"Another process trains {run}{_who(run)}: wait for its end or stop it, and run the same "
+                        f"command again; where it is gone with its machine, remove {run / LOCK}."
                     ) from error
                 if not waited:
                     say(f"Another process is at {run}; waiting up to {PATIENCE} s for its end.")
@@ -115,6 +106,12 @@ def alone(run: Path) -> Iterator[None]:
             with suppress(OSError):
                 (run / LOCK).unlink()
                 run.rmdir()  # where nothing came of it
+
+
+def _who(run: Path) -> str:
+    """` (process 12 on host)`, where its heartbeat says so."""
+    beat = read_heartbeat(run) or {}
+    return f" (process {beat['pid']} on {beat['host']})" if {"pid", "host"} <= beat.keys() else ""
 
 
 def refuse(run: Path, config: PretrainConfig) -> None:
@@ -136,7 +133,12 @@ def refuse(run: Path, config: PretrainConfig) -> None:
 def clear(run: Path) -> None:
     """Remove all that is in a run's folder but its lock."""
     with disk_errors(run):
-        for path in run.iterdir() if run.exists() else ():
+        # what says that this is a run of ours goes last: after a kill the same command still begins it anew
+        last = ["environment.json", "config.yaml"]
+        listed = sorted(
+            run.iterdir() if run.exists() else (), key=lambda path: (path.name in last, path.name != last[0])
+        )
+        for path in listed:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != LOCK:

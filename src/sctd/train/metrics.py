@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sctd.errors import UserError
 from sctd.files import disk_errors, write_text
 from sctd.json_text import MAYBE_NUMBER, differs, parse_json
 from sctd.train.trackers import Trackers
@@ -52,16 +53,25 @@ class RunLog:
             lines = [line for line in read_metrics(run) if line["step"] <= after_step]
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
         self._trackers = trackers
+        self.failed: UserError | None = None
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append one line."""
+        """Append one line; where that cannot be, `failed` says why, and the run is to be saved first."""
         if self.path is None:
             return
         clean = without_nan(line)
-        with disk_errors(self.path.parent), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(clean) + "\n")
+        try:
+            with disk_errors(self.path.parent), self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(clean) + "\n")
+        except UserError as error:
+            self.failed = error
         if self._trackers is not None:
             self._trackers.write(clean)
+
+    def check(self) -> None:
+        """Raise what a line could not be written for."""
+        if self.failed is not None:
+            raise self.failed
 
     def close(self) -> None:
         """Flush what the trackers still hold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from sctd.console import say
@@ -38,26 +39,27 @@ class Mirror:
         self.folder = cache_folder(address)
         self._held: set[str] = set()  # names of the checkpoints that the folder has had: fetched, or sent
 
-    def fetch(self, wanted: str | None = None) -> Path:
+    def fetch(self, wanted: str | None = None, first: bool = True) -> Path:
         """The folder, with the newest whole checkpoint and the record that the address has.
 
         Args:
             wanted: also a checkpoint of this name, if it is there.
+            first: of a run's processes; it alone sends what could not be sent before.
 
         Raises:
-            UserError: it cannot be reached.
+            UserError: it cannot be reached, or none of its checkpoints can be used.
         """
         waiting = f"Another process reads {self.address}; this one waits for it."
         with locked(self.folder.with_name(f"{self.folder.name}.lock"), waiting=waiting):
             there = remote_files(self.address)
-            if not there:
-                self._keep_apart()
+            if not there or not self._is_of_the_run(there):
+                self._keep_apart("is empty" if not there else "has another run now")
             steps = {int(name.split("/")[1][5:]) for name in there if _is_state(name)}
             for own in list_checkpoints(self.folder):
                 step = int(own.name[5:])
                 if step in steps and self._same(own):
                     continue
-                if step > max(steps, default=-1) and self._unsent(own, there):
+                if first and step > max(steps, default=-1) and self._unsent(own, there):
                     upload_folder(own, f"{self.address}/{CHECKPOINTS}/{own.name}", last=STATE, show=False)
                     steps.add(step)
                 else:
@@ -65,9 +67,13 @@ class Mirror:
             for name in there:
                 if name.partition("/")[0] not in NOT_SENT:
                     download(f"{self.address}/{name}", self.folder / name)
-            for step in sorted(steps, reverse=True):
-                if self._fetch_checkpoint(f"{CHECKPOINTS}/step-{step}", there):
-                    break
+            if steps and not any(
+                self._fetch_checkpoint(f"{CHECKPOINTS}/step-{step}", there) for step in sorted(steps, reverse=True)
+            ):
+                raise UserError(
+                    f"{self.address} has checkpoints, of which none can be used; what is wrong with each stands above. "
+                    "Give another --out, or remove them to begin anew."
+                )
             if wanted is not None and f"{CHECKPOINTS}/{wanted}/{STATE}" in there:
                 self._fetch_checkpoint(f"{CHECKPOINTS}/{wanted}", there)
             self._held = {folder.name for folder in list_checkpoints(self.folder)}
@@ -112,15 +118,22 @@ class Mirror:
         upload_folder(self.folder / "model", f"{self.address}/model", last="config.json", show=False)
         say(f"Written to {self.address}/model.")
 
-    def _keep_apart(self) -> None:
-        """The address is empty: its run was removed, or its disk is not there now. The copy is no longer this run's."""
+    def _is_of_the_run(self, there: dict[str, int]) -> bool:
+        """Whether what the folder has is of the run at the address: environment.json has the time of its beginning."""
+        own = self.folder / "environment.json"
+        if not own.is_file() or own.name not in there:
+            return not list_checkpoints(self.folder)
+        return own.read_bytes() == read_bytes(f"{self.address}/{own.name}")
+
+    def _keep_apart(self, why: str) -> None:
+        """The address's run was removed, or its disk is not there now: the copy is no longer this run's."""
         if list_checkpoints(self.folder):
             apart = self.folder.with_name(f"{self.folder.name}.gone")
             _remove(apart)
             apart.mkdir()
             for each in [each for each in self.folder.iterdir() if each.name != LOCK]:
                 each.rename(apart / each.name)
-            say(f"{self.address} is empty; a copy of a run that was there is kept in {apart}.")
+            say(f"{self.address} {why}; a copy of the run that was there is kept in {apart}.")
         clear(self.folder)
 
     def _same(self, own: Path) -> bool:
@@ -147,10 +160,13 @@ class Mirror:
     def _fetch_checkpoint(self, name: str, there: dict[str, int]) -> bool:
         """Whether the folder has this checkpoint now, whole."""
         folder = self.folder / name
-        if not folder.exists():
-            for file in there:
-                if file.startswith(f"{name}/"):
-                    download(f"{self.address}/{file}", folder / Path(file).name)
+        with suppress(UserError):  # what is here may be damaged, and whole there
+            read_state(folder)
+            return True
+        _remove(folder)
+        for file in there:
+            if file.startswith(f"{name}/"):
+                download(f"{self.address}/{file}", folder / Path(file).name)
         try:
             read_state(folder)
         except UserError as error:

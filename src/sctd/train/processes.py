@@ -19,7 +19,7 @@ from torch import Tensor
 from sctd.errors import UserError
 
 T = TypeVar("T")
-PATIENCE = timedelta(minutes=30)  # for the first process, which probes or exports while the others wait
+PATIENCE = timedelta(hours=2)  # for the first process, which probes, exports or sends while the others wait
 
 
 @dataclass(frozen=True)

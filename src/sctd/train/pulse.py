@@ -39,6 +39,7 @@ class Pulse:
         self.webhook = os.environ.get(WEBHOOK) if run is not None else None
         if self.webhook and not self.webhook.startswith(("https://", "http://")):
             raise UserError(f"{WEBHOOK} is set to something that is no web address: give https://... or unset it.")
+        self.step = self.steps = 0
         self._last = 0.0
         self._phase = ""
         self._unanswered = False
@@ -49,10 +50,13 @@ class Pulse:
         Args:
             step: the last one done.
             steps: of the whole run.
-            phase: training, evaluating, saving, probing, exporting; and, as the last: finished, stopped, failed.
+            phase: starting, training, evaluating, saving, probing, exporting; as the last: finished, stopped, failed.
         """
+        self.step, self.steps = step, steps
         now = time.monotonic()
-        if self.run is None or self.every is None or (phase == self._phase and now - self._last < self.every):
+        if self.run is None or self.every is None or not (self.run / "config.yaml").exists():
+            return  # before the run is begun its folder is to stay as it is
+        if phase == self._phase and now - self._last < self.every:
             return
         self._last, self._phase = now, phase
         content = {

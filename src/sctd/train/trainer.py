@@ -247,7 +247,7 @@ class Trainer:
                 if line:
                     log.write(line | self._warn(step, warnings))
                 # asked now: evaluating takes long
-                stop = self.processes.any(self._stop.asked or saver.failed)
+                stop = self.processes.any(self._stop.asked or saver.failed or log.failed is not None)
                 saved = due["checkpoint"] or stop
                 if saved:
                     self.save(saver)
@@ -260,12 +260,14 @@ class Trainer:
                         self.save(saver)
                     saver.finish()
                     log.close()
+                    self.processes.on_first(log.check)
                     raise Interrupted(f"Stopped at step {step:,} of {self.steps:,}; everything is saved.")
                 since = time.perf_counter()
             saver.finish()
             if resumed_at == self.steps:
                 last_eval = self.evaluate()
         log.close()
+        self.processes.on_first(log.check)
         return last_eval
 
     def evaluate(self) -> dict[str, float]:
