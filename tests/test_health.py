@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from helpers import make_prepared
@@ -35,6 +36,19 @@ def test_a_loss_that_stays_up_is_the_new_course_and_the_next_jump_is_named_again
 
 def test_a_mean_that_is_no_number_is_left_to_the_steps_that_were_skipped():
     assert spikes([3.0] * 12 + [math.nan, 3.0]) == []
+
+
+def test_a_scatter_that_ten_lines_hardly_show_is_no_jump():
+    noise = np.random.default_rng(1).normal(5.7, 0.19, 3000)
+    assert len(spikes(list(noise))) == 0
+
+
+def test_a_held_out_loss_that_no_model_begins_at_is_named_once_and_is_no_plateau():
+    health = Health(steps=60, warmup=1, unigram=6.0)
+    assert health.plateau(20, 9.5) is None
+    assert "left its course" in health.plateau(40, 1947.6)
+    assert health.plateau(60, 1950.0) is None
+    assert Health(steps=1000, warmup=1, unigram=6.0).plateau(600, 6.9).count("no better than word frequencies") == 1
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def test_an_existing_run_is_refused_without_resume(tmp_path, data):
 def test_a_run_is_not_resumed_with_other_settings_or_other_data(tmp_path, data):
     run = tmp_path / "run"
     pretrain(str(data), str(run), config(schedule__steps=2))
-    with pytest.raises(UserError, match=r"optimizer\.lr was None, is 0\.5"):
+    with pytest.raises(UserError, match=r"optimizer\.lr was null, is 0\.5"):
         pretrain(str(data), str(run), config(schedule__steps=2, optimizer__lr=0.5), resume="auto")
     other = make_prepared(tmp_path / "other", seed=2)
     with pytest.raises(UserError, match="other data"):

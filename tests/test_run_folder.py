@@ -4,9 +4,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from helpers import make_prepared
+from sctd.cli import main
 from sctd.errors import UserError
+from sctd.files import disk_errors
 from sctd.hf.export import export
 from sctd.pretrain import pretrain
 from sctd.recipe import to_yaml
@@ -196,3 +199,42 @@ def test_the_best_checkpoint_is_one_that_was_evaluated(tmp_path, data, monkeypat
     changes = {"schedule__steps": 12, "eval__every": 4, "checkpoint__every": 2, "checkpoint__keep": 1}
     pretrain(data, str(tmp_path / "run"), config(**changes, checkpoint__keep_best=True))
     assert names(tmp_path / "run") == ["step-12", "step-4"]
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "prepare", "export"])
+def test_a_link_that_leads_nowhere_is_one_sentence(tmp_path, data, capfd, verb):
+    (tmp_path / "disk").symlink_to(tmp_path / "not-mounted")
+    out, text = str(tmp_path / "disk/a"), tmp_path / "text.txt"
+    text.write_text("Some words.\n\nSome more.\n", encoding="utf-8")
+    words = {
+        "pretrain": ["pretrain", "--data", data, "--out", out, "--config", "mini", "--schedule.steps", "1"],
+        "prepare": ["prepare", "--input", str(text), "--out", out],
+        "export": ["export", str(tmp_path / "run"), "--out", out],
+    }[verb]
+    if verb == "export":
+        pretrain(data, str(tmp_path / "run"), config(**SHORT))
+    assert main(words) == 2
+    said = capfd.readouterr().err
+    assert "a link that leads nowhere, is in the way" in said
+    assert "Traceback" not in said
+
+
+def test_a_disk_that_is_full_while_the_model_is_written_is_one_sentence_and_it_is_written_later(
+    tmp_path, data, monkeypatch
+):
+    run = tmp_path / "run"
+
+    def full(*given, **named):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patched, pytest.raises(UserError, match="The disk is full at"):
+        patched.setattr("safetensors.torch.save_file", full)
+        pretrain(data, str(run), config(**SHORT))
+    assert not [*run.glob(".partial-*")]
+    pretrain(data, str(run), resume="auto")
+    assert (run / "model/model.safetensors").exists()
+
+
+def test_a_file_that_is_too_large_for_its_place_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="is larger than its file system or a limit"), disk_errors(tmp_path):
+        raise OSError(27, "File too large")

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 from sctd.errors import UserError
 
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 ASIDE = ".partial-"
 
 
@@ -28,15 +30,34 @@ def disk_errors(place: Path | str) -> Iterator[None]:
     """Turn a full disk or a refused write below `place` into a UserError that names it."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"The disk is full at {place}: free some room there and run the same command again; "
-                "what was complete before is kept."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise UserError(f"Cannot write to {place}: {error.strerror}; choose another place.") from error
+    except UserError:
         raise
+    except Exception as error:
+        number = _error_number(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"The disk is full at {place}: free some room there and run the same command again (pretrain: with "
+                "--resume, where it has a checkpoint); what was complete before is kept."
+            ) from error
+        if number == errno.EFBIG:
+            raise UserError(
+                f"A file at {place} is larger than its file system or a limit (ulimit -f) allows: choose another place."
+            ) from error
+        if number == errno.EEXIST:
+            raise UserError(
+                f"Cannot write to {place}: a file, or a link that leads nowhere, is in the way; choose another place."
+            ) from error
+        if number in REFUSED:
+            raise UserError(f"Cannot write to {place}: {os.strerror(number)}; choose another place.") from error
+        raise
+
+
+def _error_number(error: Exception) -> int:
+    """The system's number of an error, also of one that safetensors or tokenizers hand on as text; else 0."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else 0
 
 
 def flush_to_disk(path: Path) -> None:

@@ -49,8 +49,13 @@ def launch(words: list[str], processes: int) -> None:
         rank, failure = failed.get_first_failure()
         if failure.exitcode == 130:
             raise KeyboardInterrupt("Stopped; what the processes said stands above.") from failed
+        if failure.exitcode < 0:
+            raise UserError(
+                f"Process {rank} of {processes} (from 0) was ended by signal {-failure.exitcode}, as where memory ran "
+                "out: set a smaller batch.micro, and go on with --resume."
+            ) from failed
         raise UserError(
-            f"Process {rank} of {processes} ended with exit code {failure.exitcode}; its reason stands above."
+            f"Process {rank} of {processes} (from 0) ended with exit code {failure.exitcode}; its reason stands above."
         ) from failed
 
 

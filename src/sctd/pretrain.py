@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sctd.check import check
-from sctd.config import PretrainConfig
+from sctd.config import PretrainConfig, given_names
 from sctd.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def pretrain(
     if nproc < 1:
         raise UserError(f"--nproc is {nproc}; it must be 1 or more.")
     if nproc > 1 and not processes.many:
+        if config.batch.size % nproc and (resume is None or "batch.size" in given_names(config)):
+            raise UserError(f"batch.size {config.batch.size} is not a multiple of the number of processes, {nproc}.")
         return _in_processes(nproc, data, out, config, resume)
     processes.join(choose_device(config.device))
 

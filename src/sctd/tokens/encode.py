@@ -77,9 +77,13 @@ class BlockEncoder:
         path = self.path(block.number)
         aside = path.with_name(f"{ASIDE}{secrets.token_hex(4)}-{path.name}")  # parts may make the same block
         with disk_errors(self.folder):
-            np.savez(aside, **arrays)
-            flush_to_disk(aside)
-            aside.replace(path)
+            try:
+                np.savez(aside, **arrays)
+                flush_to_disk(aside)
+                aside.replace(path)
+            except BaseException:
+                aside.unlink(missing_ok=True)
+                raise
 
 
 def read_block(path: Path, name: str, vocab_size: int) -> np.ndarray:

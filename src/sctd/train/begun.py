@@ -18,6 +18,7 @@ from sctd.locks import BusyError, NoLocksError, locked
 from sctd.recipe import SETTINGS, build_config, to_yaml
 from sctd.train.checkpoint import TrainState, checkpoints_folder, list_checkpoints, newest_checkpoint, read_state
 from sctd.train.pulse import read_heartbeat
+from sctd.yaml_text import as_written
 
 # what a run that has no checkpoint yet may hold
 WRITTEN_BEFORE_A_CHECKPOINT = {
@@ -38,7 +39,7 @@ def newest(run: Path, resume: str) -> tuple[Path, TrainState]:
             raise UserError(f"{run} does not exist: there is no run to resume; start it without --resume.")
         folder, state, damaged = newest_checkpoint(run)
         for sentence in damaged:
-            say(f"Passed over: {sentence}")
+            say(f"Passed over: {sentence}.")
         return folder, state
     inside = checkpoints_folder(run) / resume
     folder = inside if inside.is_dir() else Path(resume)
@@ -58,8 +59,8 @@ def resumed(run: Path, config: PretrainConfig, checkpoint: tuple[Path, TrainStat
         was, now = attrgetter(name)(saved), attrgetter(name)(config)
         if was != now:
             raise UserError(
-                f"{run} was begun with other settings ({name} was {was}, is {now}): resume with --resume alone, or "
-                "start a new run with another --out."
+                f"{run} was begun with other settings ({name} was {as_written(was)}, is {as_written(now)}): resume "
+                "with --resume alone, or start a new run with another --out."
             )
     for name in free:
         section, _, key = name.rpartition(".")
@@ -154,5 +155,8 @@ def set_aside(run: Path, step: int) -> None:
             shutil.rmtree(place, ignore_errors=True)
             newer.rename(place)
             say(f"{newer.name} is newer, and is set aside: {place}.")
-    for unfinished in checkpoints_folder(run).glob(f"{ASIDE}*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
+    for unfinished in [*checkpoints_folder(run).glob(f"{ASIDE}*"), *run.glob(f"{ASIDE}*")]:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        else:
+            unfinished.unlink(missing_ok=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -154,22 +152,18 @@ def _eval_loss(folder: Path) -> float | None:
 def _check_room(place: Path, needed: int) -> None:
     """UserError where the disk has not enough room, before anything is written."""
     there = next(folder for folder in (place, *place.parents) if folder.exists())
-    free = shutil.disk_usage(there).free
+    free, before = shutil.disk_usage(there).free, any(place.glob("step-*"))
     if free < needed:
         raise UserError(
-            f"A checkpoint needs {needed / 1e6:,.0f} MB and the disk has {free / 1e6:,.0f} MB free at {place}: free "
-            "some room, or set a smaller checkpoint.keep, and go on with --resume; the checkpoints before it are whole."
+            f"A checkpoint needs {needed / 1e6:,.1f} MB and the disk has {free / 1e6:,.1f} MB free at {place}: free "
+            "some room, or set a smaller checkpoint.keep, and "
+            + ("go on with --resume; the checkpoints before it are whole." if before else "run the same command again.")
         )
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
     with disk_errors(path.parent.parent):
-        try:
-            save_file(tensors, path)
-        except SafetensorError as error:  # safetensors wraps the system's error
-            if (number := re.search(r"os error (\d+)", str(error))) is None:
-                raise
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        save_file(tensors, path)
         flush_to_disk(path)
 
 
@@ -218,8 +212,8 @@ def newest_checkpoint(run: Path) -> tuple[Path, TrainState, list[str]]:
         try:
             return folder, read_state(folder), damaged
         except UserError as error:
-            damaged.append(str(error))
-    detail = f" ({damaged[0]})" if damaged else ""
+            damaged.append(str(error).partition(": ")[0])  # the way out that it names is the one that is gone here
+    detail = f" ({'; '.join(damaged)})" if damaged else ""
     raise UserError(f"{run} has no whole checkpoint to go on from{detail}; start a new run with another --out.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
+from itertools import pairwise
 
 from sctd.errors import UserError
 
@@ -13,7 +14,9 @@ PLATEAU_MARGIN = 0.05  # nats below the unigram level that count as having left 
 PLATEAU_AFTER_WARMUPS = 3
 PLATEAU_AFTER_SHARE = 0.25
 PLATEAU_AFTER_STEPS = 200  # sooner, no model has left it
-SPIKE_LINES = 10  # of the log, whose median is the course
+DIVERGED = 5.0  # nats above the unigram level: no model begins there
+SPIKE_FEWEST = 10  # lines of the log, whose median is the course
+SPIKE_LINES = 30  # whose scatter is the usual one
 SPIKE_NATS = 0.5  # above the course, and
 SPIKE_SPREADS = 8.0  # times the usual distance from it
 SPIKE_STAYS = 5  # lines after which what was a spike is the new course
@@ -56,15 +59,23 @@ class Health:
         self._said: set[str] = set()
 
     def plateau(self, step: int, loss_at_mask: float) -> str | None:
-        """The model still knows no more than word frequencies long after warm-up; said once."""
+        """The model still knows no more than word frequencies long after warm-up, or has left its course; said once."""
+        if loss_at_mask > self.unigram + DIVERGED and self._first("diverged"):
+            return (
+                f"Step {step}: held-out loss at [MASK] inputs is {loss_at_mask:.2f}, far above what word frequencies "
+                f"alone reach ({self.unigram:.2f}): the run has left its course. Begin anew with a lower optimizer.lr, "
+                "a longer schedule.warmup or clipping (optimizer.grad_clip)."
+            )
         long_after = step >= max(
             PLATEAU_AFTER_WARMUPS * self.warmup, PLATEAU_AFTER_SHARE * self.steps, PLATEAU_AFTER_STEPS
         )
-        if not long_after or loss_at_mask < self.unigram - PLATEAU_MARGIN or not self._first("plateau"):
+        if not long_after or loss_at_mask < self.unigram - PLATEAU_MARGIN or "diverged" in self._said:
+            return None
+        if not self._first("plateau"):
             return None
         return (
-            f"Step {step}: held-out loss at [MASK] inputs is {loss_at_mask:.2f}, the level of word frequencies alone "
-            f"({self.unigram:.2f}). The model has not begun to read context. Likely causes: too short a warm-up "
+            f"Step {step}: held-out loss at [MASK] inputs is {loss_at_mask:.2f}, no better than word frequencies "
+            f"alone ({self.unigram:.2f}). The model has not begun to read context. Likely causes: too short a warm-up "
             "(schedule.warmup; under 50 steps small models often never leave this level), a learning rate that is too "
             "high (optimizer.lr) or, in a short run, too low, or text in random order."
         )
@@ -73,8 +84,11 @@ class Health:
         """The training loss (mean since the last line) has left its course upwards; said once a spike."""
         if not math.isfinite(loss):
             return None
-        course = statistics.median(self._course) if len(self._course) == SPIKE_LINES else math.inf
-        usual = statistics.median(abs(each - course) for each in self._course) if self._course else 0.0
+        lines = list(self._course)
+        course = statistics.median(lines[-SPIKE_FEWEST:]) if len(lines) >= SPIKE_FEWEST else math.inf
+        # from line to line, as a loss that falls has no wide scatter; of noise, its median distance from its middle
+        steps = [abs(after - before) for before, after in pairwise(lines)]
+        usual = statistics.median(steps) / math.sqrt(2) if steps else 0.0
         if not loss > course + max(SPIKE_NATS, SPIKE_SPREADS * usual):
             self._above = []
             self._course.append(loss)
@@ -82,6 +96,7 @@ class Health:
         self._above.append(loss)
         first = len(self._above) == 1
         if len(self._above) == SPIKE_STAYS:
+            self._course.clear()
             self._course.extend(self._above)
             self._above = []
         if not first:
