@@ -239,7 +239,7 @@ def _plan(
         if before != plan.seeds:
             write_json(path, {"asked": asked, "plan": vars(plan)})
         return plan, make_runs(plan, config, arms)
-    if any(each.name != LOCK for each in folder.iterdir()):
+    if folder.exists() and any(each.name != LOCK for each in folder.iterdir()):
         raise UserError(f"{folder} exists and holds no comparison: give another --out.")
     views = VIEWS if asked["equal"] == "both" else (asked["equal"],)
     device = choose_device(config.device)
