@@ -293,7 +293,7 @@ def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path, data, 
         plain(self, saver)
 
     monkeypatch.setattr(Trainer, "save", full)
-    with pytest.raises(UserError, match=r"the disk has 0 MB free at .* the checkpoints before it are whole"):
+    with pytest.raises(UserError, match=r"the disk has 0\.0 MB free at .* the checkpoints before it are whole"):
         pretrain(str(data), str(tmp_path / "run"), config(**changes))
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-5"]
 
