@@ -15,6 +15,7 @@ set -euo pipefail
 data=${1:?usage: sbatch slurm.sh DATA OUT [SETTINGS...]}
 out=${2:?usage: sbatch slurm.sh DATA OUT [SETTINGS...]}
 shift 2
+began=$(date +%s)
 
 # an agent that stayed and one that comes new find one another after a restart (torch 2.13, see docs/cluster.md)
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
@@ -36,9 +37,9 @@ if [ "$stopped" = 1 ]; then
   scontrol requeue "$SLURM_JOB_ID"
   exit 0
 fi
-# an agent that gave another one up, a machine that is gone: the job is queued again, five times at most. Exit code 2 is a
-# sentence about the settings or the data, which another start would only repeat.
-if [ "$code" != 0 ] && [ "$code" != 2 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 5 ]; then
+# an agent that gave another one up, a machine that is gone: queued again if the run has got on since, so that what would only
+# fail anew is not. (torchrun's exit code is 1 whatever its processes' are.)
+if [ "$code" != 0 ] && find "$out/checkpoints" -maxdepth 1 -name 'step-*' -newermt "@$began" 2>/dev/null | grep -q .; then
   scontrol requeue "$SLURM_JOB_ID"
   exit 0
 fi

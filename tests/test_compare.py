@@ -19,6 +19,7 @@ from sctd.compare.quality import share_of_time
 from sctd.compare.step_times import shares_of
 from sctd.errors import UserError
 from sctd.train.checkpoint import list_checkpoints
+from sctd.train.pulse import read_heartbeat
 from small_runs import SMALL, config
 
 ARMS = ["dense", "sctd@interval=5"]
@@ -81,9 +82,12 @@ def test_a_comparison_that_is_killed_and_begun_again_ends_with_the_same_table(tm
     assert "the same command goes on from there" in said
     assert "Go on with: sctd pretrain" not in said
     assert not (out / "results.json").exists()
-    logs = [log.read_text(encoding="utf-8") for log in (out / "logs").glob("*.log")]
-    assert all("everything is saved" in log or "Written to" in log for log in logs)
-    assert bool(logs) == (jobs > 1)
+    for run in out.glob("runs/*/*/*"):  # no step that was done is lost
+        beat = read_heartbeat(run)
+        if beat is not None and beat["step"] > 0:
+            assert beat["phase"] in ("stopped", "finished")
+            assert list_checkpoints(run)[0].name == f"step-{beat['step']}"
+    assert (out / "logs").exists() == (jobs > 1)
     results = compare(str(data), str(out), ARMS, config(**TOY), [1, 2], "steps", jobs=jobs)
     assert without_time(results["views"]) == without_time(whole[1]["views"])
 
@@ -129,6 +133,40 @@ def test_whatever_ends_a_comparison_no_run_stays_behind(tmp_path, data, whole, m
     for run in out.glob("runs/*/*/*"):
         with locked(run / ".lock"):
             pass
+
+
+def test_a_run_is_told_to_stop_once_as_a_second_signal_would_end_it_unsaved():
+    from sctd.compare.pretraining import UnderWay
+
+    class Process:
+        told = 0
+
+        def send_signal(self, number):
+            self.told += 1
+
+    process, under_way = Process(), UnderWay()
+    under_way.runs[process] = (None, None)
+    under_way.stop()
+    under_way.stop()
+    assert process.told == 1
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing():
+    from sctd.compare.pretraining import UnderWay
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        under_way = UnderWay()
+        with under_way.until_they_end():
+            signal.raise_signal(signal.SIGHUP)
+            assert not under_way.told
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with under_way.until_they_end():
+            signal.raise_signal(signal.SIGHUP)
+            assert under_way.told
+            assert under_way.stopped
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_two_comparisons_at_one_place_do_not_meet(tmp_path, data, whole):

@@ -48,6 +48,13 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(Trainer, "save", save)
 
 
+def stopped_at_8(monkeypatch, data, run, **changes):
+    """A run that was stopped after the checkpoint of step 8, in step 9."""
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        stop_at(patched, 8)
+        pretrain(str(data), run, config(**SHORT, **changes))
+
+
 def test_a_run_that_was_stopped_goes_on_on_another_machine_to_the_same_bytes(
     tmp_path, data, store, machine, monkeypatch
 ):
@@ -74,10 +81,7 @@ def test_a_run_that_was_stopped_goes_on_on_another_machine_to_the_same_bytes(
 
 def test_what_another_machine_keeps_at_the_address_stays_there(tmp_path, data, machine, monkeypatch):
     run = f"file://{tmp_path}/run"
-    with monkeypatch.context() as patched:
-        stop_at(patched, 8)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(str(data), run, config(**SHORT, checkpoint__keep=1, checkpoint__keep_every=4))
+    stopped_at_8(monkeypatch, data, run, checkpoint__keep=1, checkpoint__keep_every=4)
     before = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
     machine("second")
     pretrain(str(data), run, resume="auto")
@@ -88,10 +92,7 @@ def test_what_another_machine_keeps_at_the_address_stays_there(tmp_path, data, m
 
 def test_a_checkpoint_that_could_not_be_sent_is_sent_by_the_same_command(tmp_path, data, monkeypatch):
     run = f"file://{tmp_path}/run"
-    with monkeypatch.context() as patched:
-        stop_at(patched, 8)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(str(data), run, config(**SHORT))
+    stopped_at_8(monkeypatch, data, run)
     newest = list_checkpoints(cache_folder(run))[0]
     delete_folder(f"{run}/checkpoints/{newest.name}")
     (cache_folder(run) / "checkpoints/step-3").mkdir()  # and one that a kill left half fetched
@@ -161,10 +162,7 @@ def test_an_older_checkpoint_is_fetched_and_what_is_newer_is_set_aside_at_the_ad
 ):
     pretrain(str(data), str(tmp_path / "whole"), config(**SHORT))
     run = f"{store}/older"
-    with monkeypatch.context() as patched:
-        stop_at(patched, 8)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(str(data), run, config(**SHORT, checkpoint__keep=5))
+    stopped_at_8(monkeypatch, data, run, checkpoint__keep=5)
     machine("second")
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "train", lambda self: (_ for _ in ()).throw(RuntimeError("killed")))
@@ -193,10 +191,7 @@ def test_another_run_at_the_address_is_not_mixed_with_the_copy_of_the_one_before
     pretrain(str(data), run, config(**SHORT))
     delete_folder(run)
     machine("second")
-    with monkeypatch.context() as patched:
-        stop_at(patched, 8)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(str(data), run, config(**SHORT, seed=2))
+    stopped_at_8(monkeypatch, data, run, seed=2)
     machine("first")
     pretrain(str(data), run, resume="auto")
     pretrain(str(data), str(tmp_path / "alone"), config(**SHORT, seed=2))
@@ -206,10 +201,7 @@ def test_another_run_at_the_address_is_not_mixed_with_the_copy_of_the_one_before
 
 def test_checkpoints_that_cannot_be_used_are_never_begun_over(tmp_path, data, machine, monkeypatch):
     run = f"file://{tmp_path}/run"
-    with monkeypatch.context() as patched:
-        stop_at(patched, 8)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(str(data), run, config(**SHORT))
+    stopped_at_8(monkeypatch, data, run)
     for state in (tmp_path / "run/checkpoints").glob("*/state.json"):
         state.write_text("{}", encoding="utf-8")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
@@ -221,10 +213,7 @@ def test_checkpoints_that_cannot_be_used_are_never_begun_over(tmp_path, data, ma
 
 def test_a_damaged_copy_of_a_checkpoint_is_fetched_again(tmp_path, data, monkeypatch):
     run = f"file://{tmp_path}/run"
-    with monkeypatch.context() as patched:
-        stop_at(patched, 8)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(str(data), run, config(**SHORT))
+    stopped_at_8(monkeypatch, data, run)
     newest = list_checkpoints(cache_folder(run))[0]
     (newest / "model.safetensors").write_bytes(b"damaged")
     mirror.Mirror(run).fetch()

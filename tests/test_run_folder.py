@@ -1,5 +1,6 @@
 """A run's folder: one process at a time, what is set at a resumption, and what a kill may leave there."""
 
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from sctd.cli import main
 from sctd.errors import UserError
 from sctd.files import disk_errors
 from sctd.hf.export import export
+from sctd.locks import LOCK
 from sctd.pretrain import pretrain
 from sctd.recipe import to_yaml
 from sctd.train import begun
-from sctd.train.begun import LOCK, alone
+from sctd.train.begun import training_alone
 from sctd.train.checkpoint import list_checkpoints, newest_checkpoint
 from sctd.train.metrics import RunLog
 from sctd.train.trainer import Trainer
@@ -45,7 +47,7 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path, data, monkeyp
     stopped(data, run, monkeypatch, 6)
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     monkeypatch.setattr(begun, "PATIENCE", 1)
-    with alone(run):
+    with training_alone(run):
         for resume in ("auto", "if-begun", None):
             with pytest.raises(UserError, match="Another process trains"):
                 pretrain(data, str(run), config(**SHORT), resume=resume)
@@ -56,14 +58,14 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path, data, monkeyp
 
 def test_one_that_ends_meanwhile_is_waited_for(tmp_path, data, monkeypatch):
     run, slept = tmp_path / "run", []
-    held = alone(run)
+    held = training_alone(run)
     held.__enter__()
 
     def sleep(seconds):
         slept.append(seconds)
         held.__exit__(None, None, None)
 
-    monkeypatch.setattr(begun.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     pretrain(data, str(run), config(**SHORT))
     assert slept == [1]
     assert not (run / LOCK).exists()
@@ -77,7 +79,7 @@ def test_without_locks_on_the_file_system_it_is_said_and_the_run_goes_on(tmp_pat
 
     monkeypatch.setattr(fcntl, "flock", none)
     pretrain(data, str(tmp_path / "run"), config(**SHORT))
-    assert "Nothing keeps a second process from training" in capfd.readouterr().err
+    assert "Nothing keeps a second process from" in capfd.readouterr().err
 
 
 def test_nothing_is_left_of_a_run_that_could_not_begin(tmp_path, data):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from sctd.console import say
 from sctd.errors import UserError
 from sctd.files import disk_errors
+
+LOCK = ".lock"  # of a folder
 
 
 class BusyError(Exception):
@@ -43,6 +46,40 @@ def locked(path: Path, *, shared: bool = False, waiting: str = "") -> Iterator[I
             if _is_at(path, file):  # else it was deleted, and perhaps made anew, while we waited
                 yield file
                 return
+
+
+@contextmanager
+def alone(folder: Path, busy: Callable[[], str], patience: int = 0) -> Iterator[None]:
+    """Hold a folder's LOCK, which the system lets go however the process ends; the folder goes where it is left empty.
+
+    Args:
+        folder: made if absent.
+        busy: the sentence for one that somebody else holds.
+        patience: seconds to wait for that one's end.
+
+    Raises:
+        UserError: somebody else holds it, after the waiting.
+    """
+    with ExitStack() as held:
+        for waited in range(patience + 1):
+            try:
+                held.enter_context(locked(folder / LOCK))
+                break
+            except NoLocksError as error:
+                say(f"{error} Nothing keeps a second process from {folder} now.")
+                break
+            except BusyError as error:
+                if waited == patience:
+                    raise UserError(busy()) from error
+                if not waited:
+                    say(f"Another process is at {folder}; waiting up to {patience} s for its end.")
+                time.sleep(1)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / LOCK).unlink()
+                folder.rmdir()
 
 
 def is_only_holder(file: IO[str]) -> bool:

@@ -70,7 +70,7 @@ def pretrain(
     processes.join(choose_device(config.device))
 
     from sctd.remote import is_remote
-    from sctd.train.begun import alone
+    from sctd.train.begun import training_alone
     from sctd.train.mirror import Mirror
 
     mirror = Mirror(out) if is_remote(out) else None
@@ -82,7 +82,7 @@ def pretrain(
                 mirror.check_writable()
             begins = resume in (None, IF_BEGUN) or mirror is not None
             if run.is_dir() or (begins and not run.exists()):  # what else there may be is said below
-                held.enter_context(alone(run))
+                held.enter_context(training_alone(run))
             if mirror is not None:
                 mirror.fetch(resume)
 

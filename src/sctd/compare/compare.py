@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sctd.config import PretrainConfig
 from sctd.errors import UserError
+from sctd.locks import LOCK
 
 if TYPE_CHECKING:
     from sctd.compare.arms import Arm
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from sctd.tokens.prepared import PreparedData
 
 PLAN = "plan.json"
-LOCK = ".lock"
 
 
 def compare(
@@ -87,6 +85,7 @@ def compare(
 
     import json
 
+    from sctd.locks import alone
     from sctd.tokens.prepared import load_prepared
     from sctd.train.trainer import data_fingerprint
 
@@ -102,29 +101,9 @@ def compare(
     asked = json.loads(json.dumps(asked))  # as it is read back
     if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"{out} exists and holds no comparison: give another --out.")
-    with _alone(Path(out)):
+    # the plan and its runs are one command's
+    with alone(Path(out), lambda: f"Another sctd compare works on {out}: wait for its end, or stop it."):
         return _carry_out(Path(out), asked, config, chosen, prepared, rounds, scores, scores_data, jobs)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else works on this comparison meanwhile: the plan and its runs are one command's."""
-    from sctd.console import say
-    from sctd.locks import BusyError, NoLocksError, locked
-
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(folder / LOCK))
-        except BusyError as error:
-            raise UserError(f"Another sctd compare works on {folder}: wait for its end, or stop it.") from error
-        except NoLocksError as error:
-            say(f"{error} Nothing keeps a second sctd compare from {folder} now.")
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                (folder / LOCK).unlink()
-                folder.rmdir()  # where nothing came of it
 
 
 def _carry_out(

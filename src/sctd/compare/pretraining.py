@@ -115,8 +115,13 @@ class UnderWay:
 
         before = {}
         try:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                before[number] = signal.signal(number, hear)
+            for number in (
+                signal.SIGINT,
+                signal.SIGTERM,
+                getattr(signal, "SIGHUP", signal.SIGTERM),
+            ):  # Windows has none
+                if number not in before and signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                    before[number] = signal.signal(number, hear)
         except ValueError:  # not in the main thread, which hears of signals alone
             pass
         try:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager
 from operator import attrgetter
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from sctd.config import PretrainConfig, given_names
 from sctd.console import say
 from sctd.errors import UserError
 from sctd.files import ASIDE, disk_errors
-from sctd.locks import BusyError, NoLocksError, locked
+from sctd.locks import LOCK, alone
 from sctd.recipe import SETTINGS, build_config, to_yaml
 from sctd.train.checkpoint import TrainState, checkpoints_folder, list_checkpoints, newest_checkpoint, read_state
 from sctd.train.pulse import read_heartbeat
@@ -27,7 +25,6 @@ WRITTEN_BEFORE_A_CHECKPOINT = {
 }  # fmt: skip
 # what a resumed run may have otherwise than it was begun: the weights that it leads to are the same
 FREE = ("parallel", "log", "checkpoint")
-LOCK = ".lock"
 PATIENCE = 180  # seconds that a run waits for another process: one may just be ending, and NFS lets go after 90
 SET_ASIDE = "set-aside"  # checkpoints of a way that the run did not go on
 
@@ -77,36 +74,16 @@ def given_or_changed(config: PretrainConfig) -> frozenset[str]:
     return given_names(config) | frozenset(changed)
 
 
-@contextmanager
-def alone(run: Path) -> Iterator[None]:
-    """Nobody else trains this run meanwhile: RUN/.lock is held, which the system lets go however the process ends.
+def training_alone(run: Path) -> AbstractContextManager[None]:
+    """Nobody else trains this run meanwhile; UserError where another process has it, after some waiting."""
 
-    Raises:
-        UserError: another process has it, after some waiting.
-    """
-    with ExitStack() as held:
-        for waited in range(PATIENCE + 1):
-            try:
-                held.enter_context(locked(run / LOCK))
-                break
-            except NoLocksError as error:
-                say(f"{error} Nothing keeps a second process from training {run} now.")
-                break
-            except BusyError as error:
-                if waited == PATIENCE:
-                    raise UserError(
-                        f"Another process trains {run}{_who(run)}: wait for its end or stop it, and run the same "
-                        f"command again; where it is gone with its machine, remove {run / LOCK}."
-                    ) from error
-                if not waited:
-                    say(f"Another process is at {run}; waiting up to {PATIENCE} s for its end.")
-                time.sleep(1)
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                (run / LOCK).unlink()
-                run.rmdir()  # where nothing came of it
+    def busy() -> str:
+        return (
+            f"Another process trains {run}{_who(run)}: wait for its end or stop it, and run the same command again; "
+            f"where it is gone with its machine, remove {run / LOCK}."
+        )
+
+    return alone(run, busy, PATIENCE)
 
 
 def _who(run: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sctd.console import say
 from sctd.errors import UserError
-from sctd.locks import locked
+from sctd.locks import LOCK, locked
 from sctd.remote import (
     cache_folder,
     check_writable,
@@ -18,7 +18,7 @@ from sctd.remote import (
     remote_files,
     upload_folder,
 )
-from sctd.train.begun import LOCK, SET_ASIDE, clear
+from sctd.train.begun import SET_ASIDE, clear
 from sctd.train.checkpoint import STATE, list_checkpoints, read_state
 
 CHECKPOINTS = "checkpoints"
@@ -59,11 +59,11 @@ class Mirror:
                 step = int(own.name[5:])
                 if step in steps and self._same(own):
                     continue
-                if first and step > max(steps, default=-1) and self._unsent(own, there):
+                if first and step > max(steps, default=-1) and _is_whole(own):  # it could not be sent
                     upload_folder(own, f"{self.address}/{CHECKPOINTS}/{own.name}", last=STATE, show=False)
                     steps.add(step)
                 else:
-                    _remove(own)  # of another run
+                    _remove(own)  # half of one, or of a way that the run did not go on
             for name in there:
                 if name.partition("/")[0] not in NOT_SENT:
                     download(f"{self.address}/{name}", self.folder / name)
@@ -140,19 +140,6 @@ class Mirror:
         there = f"{self.address}/{CHECKPOINTS}/{own.name}/{STATE}"
         return (own / STATE).is_file() and (own / STATE).read_bytes() == read_bytes(there)
 
-    def _unsent(self, own: Path, there: dict[str, int]) -> bool:
-        """A whole checkpoint of the run that the address has, which could not be sent."""
-        settings = self.folder / "config.yaml"
-        if settings.name not in there or not settings.is_file():
-            return False
-        if settings.read_bytes() != read_bytes(f"{self.address}/{settings.name}"):
-            return False
-        try:
-            read_state(own)
-        except UserError:
-            return False
-        return True
-
     def has_model(self) -> bool:
         """The address has the Hugging Face folder, whole."""
         return "model/config.json" in remote_files(self.address)
@@ -160,10 +147,9 @@ class Mirror:
     def _fetch_checkpoint(self, name: str, there: dict[str, int]) -> bool:
         """Whether the folder has this checkpoint now, whole."""
         folder = self.folder / name
-        with suppress(UserError):  # what is here may be damaged, and whole there
-            read_state(folder)
+        if _is_whole(folder):
             return True
-        _remove(folder)
+        _remove(folder)  # what is here may be damaged, and whole there
         for file in there:
             if file.startswith(f"{name}/"):
                 download(f"{self.address}/{file}", folder / Path(file).name)
@@ -174,6 +160,13 @@ class Mirror:
             _remove(folder)
             return False
         return True
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    with suppress(UserError):
+        read_state(checkpoint)
+        return True
+    return False
 
 
 def _is_state(name: str) -> bool:
