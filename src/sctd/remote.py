@@ -16,7 +16,7 @@ from typing import Any
 
 from sctd.console import progress_bar, say
 from sctd.errors import UserError, first_line
-from sctd.files import ASIDE, disk_errors, flush_to_disk
+from sctd.files import ASIDE, REFUSED, disk_errors, flush_to_disk
 
 CACHE = "SCTD_CACHE"  # the variable that names the cache's folder
 BUFFER_BYTES = 2**20
@@ -187,7 +187,7 @@ def _put(system: Any, file: Path, path: str) -> None:
         except (FileNotFoundError, PermissionError):
             raise
         except Exception as error:  # botocore, aiohttp and others have no exception in common
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, *REFUSED):
                 raise
             say(f"{path} could not be sent ({first_line(error)}); once more in {pause} s.")
             time.sleep(pause)
@@ -212,12 +212,16 @@ def delete_folder(address: str) -> None:
 
 
 def move_folder(address: str, to: str) -> None:
-    """All that lies below an address, to another address of the same kind."""
+    """All that lies below an address, to another address of the same kind; the last name first.
+
+    So of a checkpoint state.json goes first, without which half of one is none.
+    """
     system, root = file_system(address)
+    there = file_system(to)[1]
     with disk_errors(to), remote_errors(address):
         system.invalidate_cache()
-        for name in sorted(system.find(root)):
-            place = f"{file_system(to)[1]}{name.removeprefix(root)}"
+        for name in sorted(system.find(root), reverse=True):
+            place = f"{there}{name.removeprefix(root)}"
             system.makedirs(place.rpartition("/")[0], exist_ok=True)
             system.mv(name, place)
         if system.exists(root):

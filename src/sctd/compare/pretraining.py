@@ -115,12 +115,8 @@ class UnderWay:
 
         before = {}
         try:
-            for number in (
-                signal.SIGINT,
-                signal.SIGTERM,
-                getattr(signal, "SIGHUP", signal.SIGTERM),
-            ):  # Windows has none
-                if number not in before and signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # not on Windows
+                if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                     before[number] = signal.signal(number, hear)
         except ValueError:  # not in the main thread, which hears of signals alone
             pass
