@@ -65,13 +65,13 @@ def _checksum_of_cola(place):
 
 def _make_comparison(folder, data):
     from sctd.compare.arms import parse_arms
-    from sctd.compare.compare import _plan
+    from sctd.compare.kept_plan import read_or_make_plan
     from sctd.pretrain import pretrain
     from sctd.recipe import build_config
     from sctd.scores.drift import drift
 
     settings = common()
-    _, runs = _plan(folder, asked(data), settings, parse_arms(["dense", "drop"]), data, 2, [])
+    _, runs = read_or_make_plan(folder, asked(data), settings, parse_arms(["dense", "drop"]), data, 2, [])
     for run in runs:
         pretrain(str(data), str(folder / run.folder), build_config(dict(run.settings)))
     place = folder / "scores/drop/steps-4/seed-1/drift"
@@ -699,15 +699,15 @@ def _would_run_or_nothing(*given, **more):
 def _plan_again(folder):
     """As `compare` goes on with what is finished, but for drawing."""
     from sctd.compare.arms import parse_arms
-    from sctd.compare.compare import _plan
     from sctd.compare.facts import dropped_words
+    from sctd.compare.kept_plan import read_or_make_plan
     from sctd.compare.results import collect
     from sctd.compare.scoring import held_out
     from sctd.compare.sections import words as words_section
 
     _read_settings_once()
     place, data = folder / "comparison", folder / "data"
-    plan, runs = _plan(place, asked(data), common(), parse_arms(["dense", "drop"]), data, 2, [])
+    plan, runs = read_or_make_plan(place, asked(data), common(), parse_arms(["dense", "drop"]), data, 2, [])
     found = {}
     for run in runs:
         if not (place / run.folder / "model/config.json").exists():

@@ -1,5 +1,6 @@
 """A comparison from its arms to its page."""
 
+import html
 import json
 import re
 import shutil
@@ -193,7 +194,7 @@ def test_several_runs_are_scored_at_once_with_the_same_scores(tmp_path, data, wh
 def test_at_equal_time_the_faster_arm_gets_more_steps(tmp_path, data, monkeypatch):
     monkeypatch.setattr(
         "sctd.compare.step_times.measure_step_times",
-        lambda settings, *rest: {name: {"dense": 0.4, "drop": 0.2}[name] for name, _ in settings},
+        lambda settings, *rest: ({name: {"dense": 0.4, "drop": 0.2}[name] for name, _ in settings}, {"drop": 0.17}),
     )
     results = compare(str(data), str(tmp_path / "out"), ["dense", "drop"], config(**TOY), [1], budgets=[0.5, 1.0])
     assert results["plan"]["steps"] == {
@@ -209,6 +210,30 @@ def test_at_equal_time_the_faster_arm_gets_more_steps(tmp_path, data, monkeypatc
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Time to quality" in page
     assert "400.0" in page  # ms a step
+    assert "Step times beside dense's are known only so well: drop to 17%" in html.unescape(page)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_runs_for_the_time_to_quality_are_not_asked_for_other_scores(tmp_path, data, monkeypatch, jobs):
+    from test_docs import put_scores
+
+    monkeypatch.setattr("sctd.compare.step_times.measure_step_times", lambda *rest: ({"dense": 0.4, "drop": 0.4}, {}))
+    put_scores(tmp_path)
+    where = str(tmp_path / "my-scores")
+    results = compare(
+        str(data),
+        str(tmp_path / "out"),
+        ["dense", "drop"],
+        config(**TOY),
+        [1],
+        "time",
+        [0.5, 1.0],
+        ["blimp"],
+        where,
+        jobs=jobs,
+    )
+    assert {(run["steps"], "BLiMP" in run["scores"]) for run in results["runs"].values()} == {(10, False), (20, True)}
+    assert "BLiMP" in results["views"]["time"]["differences"]["drop"]
 
 
 def test_the_arms_beside_the_first_are_shown_beside_one_another_and_not_tested(tmp_path, data):
@@ -266,8 +291,9 @@ def test_step_times_are_measured_with_all_arms_taking_turns(tmp_path, data):
 
     arms = [(name, arm_settings(config(**TOY), parse_arm(name))) for name in ("dense", "sctd@interval=2")]
     heard = []
-    seconds = measure_step_times(arms, data, 2, heard.append, on_gpu=False)
+    seconds, doubts = measure_step_times(arms, data, 2, heard.append, on_gpu=False)
     assert list(seconds) == ["dense", "sctd@interval=2"]
+    assert list(doubts) == ["sctd@interval=2"]
     assert all(value > 0 for value in seconds.values())
     assert heard[:2] == ["warming up arm 0", "warming up arm 1"]
 
@@ -293,7 +319,7 @@ def test_time_to_quality_has_a_mean_only_where_every_seed_reaches_the_loss():
     from sctd.compare.results import collect
 
     steps = {"time": {"dense": [1, 2], "drop": [2, 4]}}
-    plan = Plan(["dense", "drop"], [1, 2, 3], [1, 2, 3], [0.5, 1.0], {"dense": 1.0, "drop": 0.5}, steps, "fp32", [])
+    plan = Plan(["dense", "drop"], [1, 2, 3], [1, 2, 3], [0.5, 1.0], {"dense": 1.0, "drop": 0.5}, {}, steps, "fp32", [])
     losses = {("dense", 1): 4.0, ("dense", 2): 3.0, ("drop", 2): 3.5, ("drop", 4): 2.5}
     runs = [Run(arm, f"{arm} {n} {seed}", n, seed, {}) for (arm, n) in losses for seed in (1, 2, 3)]
     scored = {run.folder: found(losses[run.arm, run.steps]) for run in runs}
@@ -331,7 +357,10 @@ def test_time_to_quality_by_hand():
         ({"arms": ["dense"]}, "two arms or more"),
         ({"arms": ["dense,drop"]}, "separate arms by spaces"),
         ({"arms": ["dense", "drop@num_layers=5"]}, '"drop@num_layers=5": .*even number of layers'),
+        ({"arms": ["dense", "drop@lr=0.1@optimizer.lr=1"]}, "sets optimizer.lr twice"),
         ({"rounds": 1}, "--rounds is 1"),
+        ({"config": config(**TOY, seed=5)}, "seed is 5, which compare does not use"),
+        ({"scores_data": "HERE"}, "--scores-data is given and nothing is scored"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_written(tmp_path, data, changes, said):
@@ -359,6 +388,20 @@ def test_a_score_that_is_asked_for_after_the_runs_is_not_tested(data, tmp_path, 
     assert results["comparisons"] == 1
 
 
+def test_a_tested_score_cannot_be_left_out_later(data, tmp_path, whole):
+    from test_docs import put_scores
+
+    put_scores(tmp_path)
+    shutil.copytree(whole[0], tmp_path / "out")
+    path = tmp_path / "out/plan.json"
+    plan = json.loads(path.read_text())
+    plan["plan"]["scores"] = ["blimp", "probe"]
+    path.write_text(json.dumps(plan))
+    given = (str(data), str(tmp_path / "out"), ARMS, config(**TOY), [1, 2], "steps")
+    with pytest.raises(UserError, match=r"begun with --scores blimp probe, .* give probe too"):
+        compare(*given, scores=["blimp"], scores_data=str(tmp_path / "my-scores"))
+
+
 @pytest.mark.parametrize("name", ["plan.json", "metrics.jsonl", "baselines.json", "drift.json"])
 def test_a_damaged_file_is_named(data, tmp_path, whole, name):
     import shutil
@@ -374,7 +417,7 @@ def test_another_comparison_in_the_same_folder_is_refused(data, whole):
     with pytest.raises(UserError, match="other seeds: give another --out, or all of its seeds and more"):
         compare(str(data), str(whole[0]), ARMS, config(**TOY), [1, 3], "steps")
     longer = config(**{**TOY, "schedule__steps": 30})
-    with pytest.raises(UserError, match=r"other config \(schedule.steps: 20 there, 30 now\)"):
+    with pytest.raises(UserError, match=r"other settings \(schedule.steps: 20 there, 30 now\)"):
         compare(str(data), str(whole[0]), ARMS, longer, [1, 2], "steps")
 
 
@@ -436,6 +479,35 @@ def test_the_page_needs_no_network_and_runs_no_script(whole):
 
 
 HOSTILE = '<script>alert(1)</script> | $x_1$ "quoted" `code` [a](b)'
+
+
+def test_an_arm_has_one_colour_in_all_drawings():
+    from sctd.compare import figures
+
+    colours = figures.colours_of(["dense", "drop", "sctd"])
+    assert len(set(colours.values())) == 3
+    kl = {"kl_cls": [0.0, 0.1], "cosine": [1.0, 0.9], "cka": [1.0, 0.9]}
+    drawn = figures.drift({"drop": kl, "sctd": kl}, colours).svg
+    assert colours["drop"] in drawn
+    assert colours["dense"] not in drawn
+    reached = {"by_seed": {"1": 0.5}, "mean": 0.5, "low": 0.5, "high": 0.5}
+    never = {"by_seed": {"1": "not reached"}, "mean": None, "low": None, "high": None}
+    drawn = figures.time_to_quality({"drop": never, "sctd": reached}, colours).svg
+    assert "not reached" in drawn
+    assert colours["sctd"] in drawn
+    assert colours["drop"] not in drawn
+
+
+def test_what_can_be_shown_at_all_is_said(whole):
+    page = (whole[0] / "report.md").read_text()
+    assert "With 2 seeds and 1 comparison a difference can be shown from 9.0 times its standard deviation" in page
+    assert "What the words mean" in page
+    assert "word frequencies alone, at" in page
+
+
+def test_a_report_says_when_its_runs_began(whole):
+    began = [json.loads(path.read_text())["started"] for path in whole[0].rglob("environment.json")]
+    assert whole[1]["environment"]["started"] == min(began) <= whole[1]["environment"]["ended"]
 
 
 def test_hostile_text_shows_as_text():

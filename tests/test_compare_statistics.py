@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sctd.compare.statistics import compare_scores, decide, holm, in_words, interval, sign_flips, smallest_p
+from sctd.compare.statistics import compare_scores, decide, holm, in_words, interval, shown_from, sign_flips, smallest_p
 
 
 def test_sign_flips_by_hand():
@@ -11,6 +11,17 @@ def test_sign_flips_by_hand():
     assert sign_flips(np.array([1.0, 2.0, 3.0])) == pytest.approx(2 / 8)
     # (1, -2, 3): sums 6, 4, 2, 0 and their negatives; |2| or more: 6 of 8
     assert sign_flips(np.array([1.0, -2.0, 3.0])) == pytest.approx(6 / 8)
+
+
+def test_the_least_effect_that_can_be_shown_is_where_the_test_turns():
+    for seeds, comparisons in ((3, 1), (3, 4), (6, 2)):
+        least = shown_from(seeds, comparisons)
+        scatter = np.arange(seeds) - (seeds - 1) / 2
+        scatter /= scatter.std(ddof=1)
+        for d, significant in ((1.01 * least, True), (0.99 * least, False)):
+            one = compare_scores(dict(enumerate(scatter + d)), dict.fromkeys(range(seeds), 0.0), comparisons)
+            assert (one.p * comparisons <= 0.05) == significant
+    assert shown_from(1, 2) is None
 
 
 def test_the_smallest_p_of_a_number_of_seeds():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +260,24 @@ def test_very_long_paragraphs_are_encoded_as_if_in_one_piece(tmp_path: Path) -> 
 def test_a_paragraph_without_any_space_is_no_obstacle(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "t", 100)
     assert len(encode_documents(open_encoder(tmp_path / "t"), ["x" * 200_000], sep=3)) > 1
+
+
+def test_data_within_text_does_not_hold_the_training_up(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    letters = "".join(random.Random(0).choices("abcdefghij", k=200_000))
+    for name, sample in (("with", [*paragraphs(), letters]), ("without", paragraphs())):
+        (tmp_path / name).mkdir()
+        train_tokenizer(sample, tmp_path / name, "wordpiece", 600, lowercase=True, seq_len=64)
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "with")) == 600
+
+
+def test_ctrl_c_ends_the_training_of_a_tokenizer() -> None:
+    from sctd.tokens.train_tokenizer import _heeding_signals
+
+    begun, end = time.monotonic(), threading.Event()
+    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        _heeding_signals(lambda: end.wait(30))
+    assert time.monotonic() - begun < 15
+    end.set()

@@ -47,11 +47,16 @@ def parse_arm(text: str) -> Arm:
     while overrides and not name.endswith(FILES) and any(each.endswith(FILES) for each in overrides):
         name = f"{name}@{overrides.pop(0)}"  # a path may hold one too
     settings = _base(name, text)
+    given: set[str] = set()
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise UserError(f'--arms: "{text}" has "{override}" without a value: write it as {key or "key"}=value.')
-        settings[_full(key, text)] = parse_yaml(value, f"--arms: {text}")
+        full = _full(key, text)
+        if full in given:
+            raise UserError(f'--arms: "{text}" sets {full} twice: leave one out.')
+        given.add(full)
+        settings[full] = parse_yaml(value, f"--arms: {text}")
     if "schedule.minutes" in settings:
         raise UserError(f'--arms: "{text}" sets minutes: give an arm of its own length a number of steps, @steps=N.')
     if "seed" in settings:

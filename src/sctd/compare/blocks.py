@@ -11,11 +11,11 @@ from sctd.markdown import escaped, fenced
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8885; --soft: #8882; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem; }
 h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
 .table { overflow-x: auto; margin: 1rem 0; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, .words td, .words th { text-align: left; }
+th:first-child, td.text, th.text, .words td, .words th { text-align: left; }
 .words td, .words th { white-space: normal; } thead th { background: var(--soft); vertical-align: bottom; }
 pre { overflow-x: auto; background: var(--soft); padding: .7rem; } figure { margin: 1rem 0; }
 figure svg { max-width: 100%; height: auto; } .verdict { font-size: 1.15rem; }
@@ -88,10 +88,17 @@ def to_markdown(title: str, blocks: Iterable[Block]) -> str:
             case Code(text):
                 page += [fenced(text), ""]
             case Table(head, rows, _):
-                page += [_row(head), "|---" + "|---:" * (len(head) - 1) + "|", *map(_row, rows), ""]
+                sides = ("---" if text else "---:" for text in _are_text(head, rows)[1:])
+                page += [_row(head), "|".join(["|---", *sides, ""]), *map(_row, rows), ""]
             case Figure(name, _, words):
                 page += [f"![{escaped(words)}]({name}.svg)", ""]
     return "\n".join(page)
+
+
+def _are_text(head: list[str], rows: list[list[str]]) -> list[bool]:
+    """Of each column, whether its cells are words, which stand to the left."""
+    cells = [[row[column] for row in rows if row[column]] for column in range(len(head))]
+    return [bool(each) and all(cell[0].isalpha() for cell in each) for each in cells]
 
 
 def _row(cells: list[str]) -> str:
@@ -124,11 +131,12 @@ def to_html(title: str, blocks: Iterable[Block]) -> str:
 
 
 def _html_table(head: list[str], rows: list[list[str]], words: bool) -> str:
-    top = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
+    sides = [' class="text"' if text else "" for text in _are_text(head, rows)]
+    top = "".join(f'<th scope="col"{side}>{html.escape(cell)}</th>' for cell, side in zip(head, sides, strict=True))
     kind = ' class="words"' if words else ""
     lines = []
     for first, *rest in rows:
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
+        cells = "".join(f"<td{side}>{html.escape(cell)}</td>" for cell, side in zip(rest, sides[1:], strict=True))
         lines.append(f'<tr><th scope="row">{html.escape(first)}</th>{cells}</tr>')
     return (
         f'<div class="table"><table{kind}><thead><tr>{top}</tr></thead>\n<tbody>\n'

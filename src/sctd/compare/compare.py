@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sctd.config import PretrainConfig
 from sctd.errors import UserError
-from sctd.locks import LOCK
 
 if TYPE_CHECKING:
     from sctd.compare.arms import Arm
-    from sctd.compare.plan import Plan, Run
+    from sctd.compare.plan import Run
     from sctd.tokens.prepared import PreparedData
-
-PLAN = "plan.json"
 
 
 def compare(
@@ -78,6 +75,12 @@ def compare(
 
     if (arms is None) == (ablation is None):
         raise UserError("Give --arms, such as --arms dense drop sctd, or --ablation: one of the two.")
+    if scores_data is not None and not scores:
+        raise UserError("--scores-data is given and nothing is scored by it: give --scores too, or leave it out.")
+    if config.seed not in seeds and config.seed != PretrainConfig().seed:
+        raise UserError(
+            f"seed is {config.seed}, which compare does not use: every arm has --seeds, {seeds[0]} and so on."
+        )
     chosen = parse_arms(arms or arms_of(str(ablation)), dotted(asdict(config)))
     check_installed("scipy", *(["sklearn", "accelerate"] if scores else []), extra="evaluate")
     check_installed("matplotlib", extra="bench")
@@ -118,34 +121,44 @@ def _carry_out(
     jobs: int,
 ) -> dict[str, Any]:
     """What results.json holds: plan, runs, scores and report."""
-    from sctd.compare.facts import costs, dropped_words, facts
+    from sctd.compare import sections
+    from sctd.compare.facts import began_and_ended, costs, dropped_words, facts
+    from sctd.compare.kept_plan import read_or_make_plan
+    from sctd.compare.plan import compared
     from sctd.compare.pretraining import pretrain_all
     from sctd.compare.report import verdict, write_report
-    from sctd.compare.results import collect
+    from sctd.compare.results import collect, comparisons
     from sctd.compare.scoring import held_out, score_all, score_run
+    from sctd.compare.step_times import doubtful
     from sctd.console import say
     from sctd.files import write_json
     from sctd.train.device import choose_device
     from sctd.train.environment import environment
 
-    plan, runs = _plan(folder, asked, config, arms, prepared.path, rounds, scores)
+    plan, runs = read_or_make_plan(folder, asked, config, arms, prepared.path, rounds, scores)
     for arm in plan.arms:
         took = f"{1000 * plan.seconds[arm]:,.1f} ms a step; " if plan.seconds else ""
         say(f"{arm}: {took}" + ", ".join(f"{_numbers(each[arm])} steps at equal {v}" for v, each in plan.steps.items()))
-    say(f"{len(runs)} runs, seeds {', '.join(map(str, plan.seeds))}.")
+    if (doubt := doubtful(plan.arms[0], plan.doubts)) is not None:
+        say(f"{doubt} Let nothing else run, or give more --rounds; for another measurement, another --out.")
+    say(f"{len(runs)} runs, seeds {', '.join(map(str, plan.seeds))}{_how_long(runs, plan.seconds)}.")
+    say(sections.power(len(plan.seeds), comparisons(plan)))
     pretrain_all(folder, runs, str(prepared.path), jobs)
     places = None if scores_data is None else Path(scores_data)
-    if scores and jobs > 1:
-        score_all(folder, runs, scores, places, jobs)
+    to_score = [run for run in runs if compared(plan, run)] if scores else []
+    if to_score and jobs > 1:
+        score_all(folder, to_score, scores, places, jobs)
     found: dict[str, Any] = {}
-    for number, run in enumerate(runs, start=1):
-        if scores:
-            say(f"Scoring {number} of {len(runs)}: {run.arm}, {run.steps:,} steps, seed {run.seed}.")
+    for run in runs:
+        if run in to_score:
+            number = to_score.index(run) + 1
+            say(f"Scoring {number} of {len(to_score)}: {run.arm}, {run.steps:,} steps, seed {run.seed}.")
         loss, about = held_out(folder / run.folder)
-        more = score_run(folder, run, scores, places)
+        more = score_run(folder, run, scores if run in to_score else [], places)
         found[run.folder] = {"scores": loss | more, "about": about}
     results = collect(plan, runs, found)
     results |= {"asked": asked, "environment": environment(choose_device(config.device))}
+    results["environment"] |= began_and_ended(folder, runs)
     results |= {"facts": facts(config, prepared), "costs": costs(runs, prepared)}
     results["words"] = dropped_words(folder, plan, runs, prepared.path)
     write_json(folder / "results.json", results)
@@ -174,94 +187,13 @@ def _check(config: PretrainConfig, seeds: list[int], budgets: list[float], equal
         raise UserError(f"--jobs is {jobs}; it must be 1 or more.")
 
 
-def _plan(
-    folder: Path,
-    asked: dict[str, Any],
-    config: PretrainConfig,
-    arms: list[Arm],
-    data: Path,
-    rounds: int,
-    scores: list[str],
-) -> tuple[Plan, list[Run]]:
-    """The plan that OUT holds, or a new one, for which step times are measured."""
-    from dataclasses import fields
-
-    from sctd.compare.plan import FORM, VIEWS, Plan, answers, arm_settings, count_steps, make_runs
-    from sctd.compare.step_times import measure_step_times
-    from sctd.console import progress_bar
-    from sctd.files import disk_errors, write_json
-    from sctd.json_text import differs
-    from sctd.scores.kept import read_object
-    from sctd.train.device import choose_device, choose_precision
-
-    assert config.schedule.steps is not None
-    path = folder / PLAN
-    if path.exists():
-        kept = read_object(path)
-        names = {each.name for each in fields(Plan)}
-        damaged = UserError(f"{path} is damaged, or of another version of sctd: give another --out.")
-        form = {"asked": {"config": dict, "seeds": [int]}, "plan": FORM}
-        if differs(kept, form) is not None or kept["plan"].keys() != names:
-            raise damaged
-        before = kept["plan"]["seeds"]
-        if set(kept["asked"]["seeds"]) < set(asked["seeds"]):
-            kept["asked"]["seeds"] = kept["plan"]["seeds"] = asked["seeds"]
-        for name, value in asked.items():
-            if kept["asked"].get(name) != value:
-                more = ", or all of its seeds and more" if name == "seeds" else ""
-                raise UserError(
-                    f"{folder} holds a comparison of other {name}{_where(kept, asked)}: give another --out{more}."
-                )
-        plan = Plan(**kept["plan"])
-        if not answers(plan, asked):
-            raise damaged
-        if before != plan.seeds:
-            write_json(path, {"asked": asked, "plan": vars(plan)})
-        return plan, make_runs(plan, config, arms)
-    if folder.exists() and any(each.name != LOCK for each in folder.iterdir()):
-        raise UserError(f"{folder} exists and holds no comparison: give another --out.")
-    views = VIEWS if asked["equal"] == "both" else (asked["equal"],)
-    device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)[0]
-
-    def plan_of(wanted: tuple[str, ...], seconds: dict[str, float]) -> Plan:
-        steps = count_steps(arms, config.schedule.steps or 0, asked["budgets"], wanted, seconds)
-        names = [arm.name for arm in arms]
-        return Plan(names, asked["seeds"], asked["seeds"], asked["budgets"], seconds, steps, precision, scores)
-
-    make_runs(plan_of(("steps",), {}), config, arms)  # all settings are checked before anything is measured
-    seconds: dict[str, float] = {}
-    if "time" in views:
-        with progress_bar() as bar:
-            line = bar.add_task("step times", total=len(arms) * (rounds + 2), note="")
-
-            def advance(note: str) -> None:
-                bar.update(line, advance=1, note=note)
-
-            each = [(arm.name, {"precision": precision, **_known(arm_settings(config, arm))}) for arm in arms]
-            seconds = measure_step_times(each, data, rounds, advance, device.type != "cpu")
-    plan = plan_of(views, seconds)
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"asked": asked, "plan": vars(plan)})
-    return plan, make_runs(plan, config, arms)
-
-
-def _where(kept: dict[str, Any], asked: dict[str, Any]) -> str:
-    """` (schedule.steps: 200 there, 300 now)`, where it is a setting that differs."""
-    from sctd.compare.plan import dotted
-
-    there, now = (dotted(each["asked"]["config"]) for each in (kept, {"asked": asked}))
-    for name, value in now.items():
-        if there.get(name) != value:
-            return f" ({name}: {there.get(name)} there, {value} now)"
-    return ""
+def _how_long(runs: list[Run], seconds: dict[str, float]) -> str:
+    """`: 150 minutes of training`, by the step times that were measured."""
+    if not seconds:
+        return ""
+    minutes = sum(run.steps * seconds[run.arm] for run in runs) / 60
+    return f": {minutes:,.0f} minutes of training, one run after another; evaluation and scores come on top"
 
 
 def _numbers(steps: list[int]) -> str:
     return " and ".join(f"{number:,}" for number in steps)
-
-
-def _known(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings without a precision that is still to be chosen."""
-    return {key: value for key, value in settings.items() if (key, value) != ("precision", "auto")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,16 +26,25 @@ def facts(config: PretrainConfig, prepared: PreparedData) -> dict[str, str]:
     """What all arms have in common, but for what an arm's own settings change."""
     manifest, train = prepared.manifest, prepared.manifest.splits["train"]
     layers, hidden, heads, _ = resolve_shape(config.model)
+    held_out = manifest.splits["validation"].sequences
     rate = "its default" if config.optimizer.lr is None else f"{config.optimizer.lr:g}"
     return {
         "model": f"from {config.init_from}" if config.init_from else f"{layers} layers of {hidden}, {heads} heads",
         "training text": f"{train.tokens:,} tokens of {train.documents:,} documents",
-        "held-out text": f"{manifest.splits['validation'].tokens:,} tokens ({config.eval.sequences:,} sequences)",
+        "held-out text": f"{min(config.eval.sequences, held_out):,} of {held_out:,} sequences",
         "tokenizer": f"{manifest.tokenizer.kind} of {manifest.vocab_size:,}",
         "a step": f"{config.batch.size} sequences of {manifest.seq_len} tokens",
         "optimizer": f"{config.optimizer.name}, peak rate {rate}, {config.schedule.name} schedule",
         "texts": ", ".join(Path(each["path"]).name for each in manifest.provenance.get("inputs", [])[:20]),
     }
+
+
+def began_and_ended(folder: Path, runs: Sequence[Run]) -> dict[str, str]:
+    """When the first of the runs began, and when the report was written; ISO 8601, UTC."""
+    written = (read_object(folder / run.folder / "environment.json").get("started") for run in runs)
+    began = [each for each in written if isinstance(each, str)]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"started": min(began, default=now), "ended": now}
 
 
 def costs(runs: Sequence[Run], prepared: PreparedData) -> dict[str, float]:

@@ -18,6 +18,7 @@ VIEWS = ("steps", "time")
 # of a Plan in plan.json
 FORM = {
     **{"arms": [str], "seeds": [int], "first_seeds": [int], "budgets": [NUMBER], "seconds": {"*": NUMBER}},
+    **{"doubts": {"*": NUMBER}},
     **{"precision": str, "scores": [str], "steps": {"*": {"*": [int]}}},
 }
 
@@ -51,6 +52,7 @@ class Plan:
         first_seeds: those of the first command; others were added when the figures of these could be known.
         budgets: as multiples of the first arm's steps.
         seconds: arm -> seconds of a step, see `step_times.paired`; empty without the view `time`.
+        doubts: arm beside the first -> how well these are known, see `step_times.uncertain`.
         steps: view -> arm -> a number of steps for each budget. The view `steps` has the budget 1 alone.
         precision: of every run and score, so that `auto` is not decided by each process anew.
         scores: that were asked for before the first run.
@@ -61,6 +63,7 @@ class Plan:
     first_seeds: list[int]
     budgets: list[float]
     seconds: dict[str, float]
+    doubts: dict[str, float]
     steps: dict[str, dict[str, list[int]]]
     precision: str
     scores: list[str]
@@ -128,6 +131,26 @@ def make_runs(plan: Plan, config: PretrainConfig, arms: Sequence[Arm]) -> list[R
                 folder = run_folder(arm, number, seed)
                 runs[folder] = Run(arm.name, folder, number, seed, settings)
     return list(runs.values())
+
+
+def compared(plan: Plan, run: Run) -> bool:
+    """Whether a run stands in a view's table, or is there for the time to quality alone, which is of held-out loss."""
+    return any(run.steps == view[run.arm][whole(plan, view[run.arm])] for view in plan.steps.values())
+
+
+def differences_of(plan: Plan) -> list[tuple[str, str]]:
+    """(view, arm) of each difference to the first arm; two views of the same two runs are one."""
+    found: dict[tuple[str, int, int], tuple[str, str]] = {}
+    for view, steps in plan.steps.items():
+        base, *others = ((arm, steps[arm][whole(plan, steps[arm])]) for arm in plan.arms)
+        for arm, number in others:
+            found.setdefault((arm, number, base[1]), (view, arm))
+    return list(found.values())
+
+
+def whole(plan: Plan, steps: list[int]) -> int:
+    """The place of the budget 1 among an arm's numbers of steps."""
+    return plan.budgets.index(1.0) if len(steps) == len(plan.budgets) else 0
 
 
 def answers(plan: Plan, asked: Mapping[str, Any]) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 Share = float | Literal["sooner", "not reached"]
 
@@ -28,3 +28,14 @@ def share_of_time(target: float, whole: float, seconds: Sequence[float], losses:
             part = (high - target) / (high - low)
             return math.exp(math.log(early) + part * (math.log(late) - math.log(early))) / whole
     return "sooner" if losses and min(points)[1] < target else "not reached"
+
+
+def in_words(share: Mapping[str, Any]) -> str:
+    """Mean and range over the seeds, or why there is none; `share` as in results.json."""
+    if share["mean"] is not None:
+        reach = f" ({share['low']:.2f} to {share['high']:.2f})" if len(share["by_seed"]) > 1 else ""
+        return f"{share['mean']:.2f}{reach}"
+    found = {each if isinstance(each, str) else "reached" for each in share["by_seed"].values()}
+    if found == {"sooner"}:
+        return "less than its shortest run"
+    return "not reached" if found == {"not reached"} else "not in every seed"

@@ -7,7 +7,10 @@ from typing import Any
 
 from sctd.compare import sections
 from sctd.compare.blocks import Block, Code, Figure, Heading, Paragraph, Table, to_html, to_markdown
+from sctd.compare.quality import in_words
 from sctd.compare.scoring import LOSS
+from sctd.compare.statistics import FEWEST, smallest_p
+from sctd.compare.step_times import doubtful
 from sctd.files import write_text
 
 PLATEAU = 0.1  # nats below the unigram level, at [MASK], from which a model counts as reading context
@@ -31,9 +34,12 @@ def page(results: dict[str, Any]) -> list[Block]:
     from sctd.compare import figures
 
     plan = results["plan"]
+    colours = figures.colours_of(plan["arms"])
     blocks: list[Block] = [Paragraph(verdict(results), verdict=True)]
     for view, found in results["views"].items():
         blocks += [Heading(TITLES[view]), scores_table(found), *difference_tables(found, plan["arms"][0])]
+        doubt = doubtful(plan["arms"][0], plan["doubts"]) if view == "time" else None
+        blocks += [] if doubt is None else [Paragraph(doubt)]
         same = [arm for arm in plan["arms"][1:] if arm not in found["differences"]]
         if same:
             blocks.append(
@@ -49,33 +55,33 @@ def page(results: dict[str, Any]) -> list[Block]:
             ]
             for arm, each in found["arms"].items()
         }
-        blocks.append(figures.curves(view, curves))
+        blocks.append(figures.curves(view, curves, colours))
     blocks.append(Paragraph(how_sure(results)))
     if results["time_to_quality"]:
         blocks += [
             Heading("Time to quality"),
             quality_table(results),
-            figures.time_to_quality(results["time_to_quality"]),
+            figures.time_to_quality(results["time_to_quality"], colours),
         ]
     last = results["views"]["time" if "time" in results["views"] else "steps"]["arms"]
     blocks += [
-        *sections.drift(results, last),
-        *sections.layers(results, last),
+        *sections.drift(results, last, colours),
+        *sections.layers(results, last, colours),
         *sections.words(results),
         *sections.costs(results),
     ]
     blocks += [
         Heading("How it was made"),
-        Table(["what", ""], [[*each] for each in results["facts"].items()], words=True),
+        Table(["what", ""], [[*each] for each in (results["facts"] | sections.levels(results)).items()], words=True),
     ]
     own = [[name, ", ".join(f"{k} {v}" for k, v in settings.items())] for name, settings in results["asked"]["arms"]]
     blocks += [Table(["arm", "its own settings"], own, words=True), Code(sections.made(results))]
     blocks += [Paragraph("All settings that the arms have in common:"), Code(sections.settings(results))]
-    return blocks
+    return [*blocks, *sections.glossary(results)]
 
 
 def verdict(results: dict[str, Any]) -> str:
-    """A sentence a view, lower being better, and a warning where the models have learned nothing yet."""
+    """A sentence a view, lower being better, one on time to quality, and a warning where nothing is learned yet."""
     base = results["plan"]["arms"][0]
     sentences = []
     for view, found in results["views"].items():
@@ -83,12 +89,17 @@ def verdict(results: dict[str, Any]) -> str:
         for arm, each in found["differences"].items():
             mine, theirs = (found["arms"][name]["scores"][LOSS]["mean"] for name in (arm, base))
             own = f", with {found['arms'][arm]['steps']:,} steps of its own," if arm in own_length(results) else ""
-            parts.append(f"{arm}{own} ends at {mine:.3f} ({each[LOSS]['mean']:+.3f}: {each[LOSS]['words']})")
+            size, reach, _ = _sizes(LOSS, each[LOSS])
+            sure = f", 95 % interval {reach}" if reach else ""
+            parts.append(f"{arm}{own} ends at {mine:.3f} ({size}{sure}: {each[LOSS]['words']})")
         if parts:
             sentences.append(
                 f"{TITLES[view]}, against a held-out loss (lower is better) of {theirs:.3f} of {base}, "
                 f"{'; '.join(parts)}."
             )
+    shares = [f"{arm} {in_words(share)}" for arm, share in results["time_to_quality"].items() if arm != base]
+    if shares:
+        sentences.append(f"Share of {base}'s time for the loss that {base} ends with: {'; '.join(shares)}.")
     return " ".join([*sentences, *_plateau(results)])
 
 
@@ -145,8 +156,9 @@ def difference_tables(found: dict[str, Any], base: str) -> list[Block]:
         for name, one in each.items():
             p = "" if one["corrected_p"] is None else f"{one['corrected_p']:.3f}"
             test = "" if one["test"] == "none" else one["test"]
-            rows.append([arm, name, *_sizes(name, one), p, test, one["words"]])
-    head = ["arm", "score", f"minus {base}", "95 % interval", "effect size d", "corrected p", "test", "in words"]
+            size, *sure = _sizes(name, one)
+            rows.append([arm, name, size, one["words"], *sure, p, test])
+    head = ["arm", "score", f"minus {base}", "in words", "95 % interval", "effect size d", "corrected p", "test"]
     blocks: list[Block] = [Table(head, rows)] if rows else []
     pairs = [
         [arm, with_, name, *_sizes(name, one)] for arm, with_, each in found["pairs"] for name, one in each.items()
@@ -161,13 +173,14 @@ def _sizes(name: str, one: dict[str, Any]) -> list[str]:
     """Mean, interval and effect size of a difference."""
     scale, digits = (1, 3) if name == LOSS else (100, 1)
     reach = "" if one["low"] is None else " to ".join(f"{scale * one[e]:+.{digits}f}" for e in ("low", "high"))
-    return [f"{scale * one['mean']:+.{digits}f}", reach, "" if one["effect"] is None else f"{one['effect']:.1f}"]
+    effect = (
+        "" if one["effect"] is None or one["seeds"] <= FEWEST else f"{one['effect']:.1f}"
+    )  # of two it means nothing
+    return [f"{scale * one['mean']:+.{digits}f}", reach, effect]
 
 
 def how_sure(results: dict[str, Any]) -> str:
     """What the numbers of seeds and of comparisons allow."""
-    from sctd.compare.statistics import smallest_p
-
     seeds = len(results["plan"]["seeds"])
     added = [seed for seed in results["plan"]["seeds"] if seed not in results["plan"]["first_seeds"]]
     later = (
@@ -176,12 +189,14 @@ def how_sure(results: dict[str, Any]) -> str:
         if added
         else ""
     )
+    if seeds < FEWEST:
+        return sections.power(seeds, results["comparisons"])
     return (
-        f"Arms are paired by their {seeds} seed{'s' if seeds > 1 else ''}. Tested, and fixed before the runs: "
-        f"{', '.join(results['tested'])}; {results['comparisons']} comparisons, p corrected by Holm's method. With so "
-        f"many seeds exact sign flips can reach p = {smallest_p(seeds):.3g} at the least; where that is not enough, "
-        "Student's paired t decides. Intervals have the variance of the seeds and, of BLiMP, of its sets; they are "
-        f"for one comparison, not corrected.{later}"
+        f"Arms are paired by their {seeds} seeds. Tested, and fixed before the runs: {', '.join(results['tested'])}; p "
+        f"corrected by Holm's method. {sections.power(seeds, results['comparisons'])} With so many seeds exact sign "
+        f"flips can reach p = {smallest_p(seeds):.3g} at the least; where that is not enough, Student's paired t "
+        "decides. Intervals have the variance of the seeds and, of BLiMP, of its sets; they are for one comparison, "
+        f"not corrected.{later}"
     )
 
 
@@ -191,6 +206,5 @@ def quality_table(results: dict[str, Any]) -> Table:
     rows = []
     for arm, each in results["time_to_quality"].items():
         by_seed = ", ".join(f"{s:.2f}" if isinstance(s, float) else s for s in each["by_seed"].values())
-        mean = "" if each["mean"] is None else f"{each['mean']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
-        rows.append([arm, mean, by_seed])
+        rows.append([arm, in_words(each), by_seed])
     return Table(["arm", f"share of {base}'s time (all seeds)", "by seed"], rows)

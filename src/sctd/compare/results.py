@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sctd.compare.plan import Plan, Run
+from sctd.compare.plan import Plan, Run, compared, differences_of, whole
 from sctd.compare.quality import share_of_time
 from sctd.compare.scoring import LOSS, planned_titles
 from sctd.compare.statistics import compare_scores, decide, in_words
@@ -32,37 +32,32 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
         these are MOST_OTHERS at most.
     """
     by_place = {(run.arm, run.steps, run.seed): run.folder for run in runs}
-    names = [*next(iter(found.values()))["scores"]]
+    base = plan.arms[0]
+    first = next(run for run in runs if run.arm == base and compared(plan, run))  # scored whole
+    names = [*found[first.folder]["scores"]]
     planned = planned_titles(plan.scores)
     tested = [name for name in names if name in planned]
-    base = plan.arms[0]
 
     def runs_of(arm: str, steps: int) -> dict[int, Mapping[str, Any]]:
         return {seed: found[by_place[arm, steps, seed]] for seed in plan.seeds}
 
     views: dict[str, Any] = {}
-    compared: list[tuple[str, str]] = []  # view and arm
-    seen = set()
+    pairs = differences_of(plan)
     for view, steps in plan.steps.items():
-        number = {arm: steps[arm][_whole(plan, steps[arm])] for arm in plan.arms}
+        number = {arm: steps[arm][whole(plan, steps[arm])] for arm in plan.arms}
         views[view] = {
             "arms": {arm: _arm(number[arm], runs_of(arm, number[arm]), names) for arm in plan.arms},
             "differences": {},
         }
-        for arm in plan.arms[1:]:
-            pair = (arm, number[arm], number[base])
-            if pair not in seen:
-                seen.add(pair)
-                compared.append((view, arm))
-    comparisons = len(compared) * len(tested)
+    count = comparisons(plan)
     places, differences = [], []
-    for view, arm in compared:
+    for view, arm in pairs:
         mine, theirs = (runs_of(a, views[view]["arms"][a]["steps"]) for a in (arm, base))
         for name in names:
             places.append((view, arm, name))
-            differences.append(compare_scores(_by_seed(mine, name), _by_seed(theirs, name), comparisons))
+            differences.append(compare_scores(_by_seed(mine, name), _by_seed(theirs, name), count))
     for view, each in views.items():
-        others = [arm for arm in plan.arms[1:] if (view, arm) in compared]
+        others = [arm for arm in plan.arms[1:] if (view, arm) in pairs]
         scored = {arm: runs_of(arm, each["arms"][arm]["steps"]) for arm in others}
         each["pairs"] = _pairs(scored, names) if len(others) <= MOST_OTHERS else []
     decided = iter(decide([d for d, (_, _, name) in zip(differences, places, strict=True) if name in tested]))
@@ -77,7 +72,7 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
     return {
         "plan": asdict(plan),
         "tested": tested,
-        "comparisons": comparisons,
+        "comparisons": count,
         "views": views,
         "time_to_quality": _time_to_quality(plan, by_place, found),
         "runs": {
@@ -85,6 +80,11 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
             for run in runs
         },
     }
+
+
+def comparisons(plan: Plan) -> int:
+    """How many differences are tested, for which p is corrected."""
+    return len(differences_of(plan)) * len(planned_titles(plan.scores))
 
 
 def _pairs(scored: Mapping[str, Mapping[int, Mapping[str, Any]]], names: list[str]) -> list[list[Any]]:
@@ -131,11 +131,6 @@ def _by_seed(each: Mapping[int, Mapping[str, Any]], name: str) -> dict[int, Any]
     }
 
 
-def _whole(plan: Plan, steps: list[int]) -> int:
-    """The place of the budget 1 among an arm's numbers of steps."""
-    return plan.budgets.index(1.0) if len(steps) == len(plan.budgets) else 0
-
-
 def _drift(each: list[Mapping[str, Any]]) -> dict[str, list[float | None]] | None:
     """Mean over the seeds of each measure at each layer, at the end; null without dropping, or where not measured."""
     if any("drift" not in one["about"] for one in each):
@@ -162,19 +157,19 @@ def _time_to_quality(plan: Plan, by_place: Any, found: Found) -> dict[str, Any]:
             continue  # an arm of its own number of steps
         by_seed = {}
         for seed in plan.seeds:
-            number = steps[base][_whole(plan, steps[base])]
+            number = steps[base][whole(plan, steps[base])]
             target = found[by_place[base, number, seed]]["scores"][LOSS]["value"]
             losses = [found[by_place[arm, n, seed]]["scores"][LOSS]["value"] for n in steps[arm]]
             seconds = [n * plan.seconds[arm] for n in steps[arm]]
             by_seed[str(seed)] = share_of_time(target, number * plan.seconds[base], seconds, losses)
         # a mean over those seeds alone that reached the loss would be too good
         known = [share for share in by_seed.values() if isinstance(share, float)]
-        whole = len(known) == len(by_seed)
+        reached = len(known) == len(by_seed)
         shares[arm] = {
             "by_seed": by_seed,
-            "mean": min(max(statistics.fmean(known), min(known)), max(known)) if whole else None,  # rounding
-            "low": min(known) if whole else None,
-            "high": max(known) if whole else None,
+            "mean": min(max(statistics.fmean(known), min(known)), max(known)) if reached else None,  # rounding
+            "low": min(known) if reached else None,
+            "high": max(known) if reached else None,
         }
     return shares
 

@@ -35,9 +35,9 @@ def held_out(run: Path) -> tuple[Scores, dict[str, Any]]:
     baselines = run / "baselines.json"
     if baselines.exists():
         found = read_object(baselines)
-        if differs(found, {"unigram": NUMBER}) is not None:
+        if differs(found, {"unigram": NUMBER, "bigram?": NUMBER}) is not None:
             raise UserError(f"{baselines} is damaged: remove it; the report does without it.")
-        about["unigram"] = found["unigram"]
+        about |= {name: found[name] for name in ("unigram", "bigram") if name in found}
     if "drift" in last:
         about["drift"] = last["drift"]
         about["drift_curve"] = [

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 from sctd.compare.blocks import Block, Heading, Paragraph, Table
+from sctd.compare.statistics import shown_from
+
+Colours = Mapping[str, str]  # arm -> its colour in every drawing
 
 DRIFT = {"cosine": "cosine", "kl_cls": "KL of [CLS]", "cka": "CKA"}
-SIDES = ("dropped", "kept")
+SELDOM = 0.05  # a token that is kept less often is not shown as one that is kept most
 
 
-def drift(results: dict[str, Any], last: dict[str, Any]) -> list[Block]:
+def power(seeds: int, comparisons: int) -> str:
+    """How large a difference must be so that this comparison can show it."""
+    least = shown_from(seeds, comparisons)
+    if least is None:
+        return "One seed shows nothing of another one, so nothing is tested: give several --seeds."
+    return (
+        f"With {seeds} seeds and {comparisons} comparison{'s' if comparisons > 1 else ''} a difference can be shown "
+        f"from {least:.1f} times its standard deviation over the seeds on; more seeds show smaller ones."
+    )
+
+
+def levels(results: dict[str, Any]) -> dict[str, str]:
+    """What models without context reach on this text, where the runs counted it."""
+    about = [one["about"] for one in results["runs"].values()]
+    names = {"unigram": "word frequencies alone, at [MASK]", "bigram": "the word before alone, at [MASK]"}
+    return {
+        title: f"{statistics.fmean(each[name] for each in about):.3f} nats"
+        for name, title in names.items()
+        if all(name in each for each in about)
+    }
+
+
+def drift(results: dict[str, Any], last: dict[str, Any], colours: Colours) -> list[Block]:
     """How far the passes are apart, of arms that drop tokens."""
     from sctd.compare import figures
 
@@ -36,8 +62,8 @@ def drift(results: dict[str, Any], last: dict[str, Any]) -> list[Block]:
         Heading("Drift"),
         Paragraph("How far the pass with dropping is from the full one, by layer, at the end; mean over the seeds."),
         Table(["arm", "measure", *map(str, range(layers))], rows),
-        figures.drift(drifts),
-        figures.drift_curves(curves),
+        figures.drift(drifts, colours),
+        figures.drift_curves(curves, colours),
     ]
 
 
@@ -45,9 +71,11 @@ def words(results: dict[str, Any]) -> list[Block]:
     """Which frequent tokens are dropped and kept most, of arms that choose by what a token is."""
     blocks: list[Block] = []
     for arm, sides in results["words"].items():
-        shown = [[f"{each['token']} ({each['share']:.0%})" for each in sides.get(side, [])] for side in SIDES]
+        kept = [each for each in sides.get("kept", []) if each["share"] >= SELDOM]
+        lists = [sides.get("dropped", []), kept]
+        shown = [[f"{each['token']} ({each['share']:.0%})" for each in tokens] for tokens in lists]
         if any(shown):
-            rows = [["dropped most", ", ".join(shown[0])], ["kept most", ", ".join(shown[1])]]
+            rows = [["dropped most", ", ".join(shown[0])], ["kept most", ", ".join(shown[1]) or "none of them"]]
             blocks.append(Table([arm, "frequent tokens, and how often each is kept"], rows, words=True))
     return [Heading("The words that are dropped"), *blocks] if blocks else []
 
@@ -75,19 +103,22 @@ def costs(results: dict[str, Any]) -> list[Block]:
     if seconds:
         said += (
             " Times were measured before the runs with all arms taking turns: the first arm's median, and the median "
-            "of each round's ratios. Where the runs' own clock disagrees, the machine was busy with something else."
+            "of each round's ratios. Where the runs' own clock disagrees, the machine was busy with something else, or "
+            "with several runs at once (--jobs)."
         )
     return [Heading("What a step costs"), Table(head, rows), Paragraph(said)]
 
 
 def settings(results: dict[str, Any]) -> str:
-    """All that the arms have in common, as a recipe."""
+    """All that the arms have in common, as a recipe; without what each arm or run has of its own."""
     import yaml
 
-    return yaml.safe_dump(results["asked"]["config"], sort_keys=False).strip()
+    common = {name: value for name, value in results["asked"]["config"].items() if name not in ("method", "seed")}
+    common["schedule"] = {name: value for name, value in common["schedule"].items() if name not in ("steps", "minutes")}
+    return yaml.safe_dump(common, sort_keys=False).strip()
 
 
-def layers(results: dict[str, Any], last: dict[str, Any]) -> list[Block]:
+def layers(results: dict[str, Any], last: dict[str, Any], colours: Colours) -> list[Block]:
     """Accuracy of the probes, layer by layer."""
     from sctd.compare import figures
 
@@ -102,7 +133,7 @@ def layers(results: dict[str, Any], last: dict[str, Any]) -> list[Block]:
                 if one["arm"] == arm and one["steps"] == each["steps"]
             ]
             arms[arm] = [statistics.fmean(layer) for layer in zip(*found, strict=True)]
-        blocks.append(figures.by_layer(name, arms))
+        blocks.append(figures.by_layer(name, arms, colours))
     return [Heading("Probes by layer"), *blocks] if blocks else []
 
 
@@ -110,9 +141,60 @@ def made(results: dict[str, Any]) -> str:
     """Command, machine and versions."""
     environment = results["environment"]
     lines = [environment["command"], ""]
-    lines += [f"{name}: {environment[name]}" for name in ("started", "device", "cpu", "cores", "threads", "sctd")]
+    lines += [
+        f"{name}: {environment[name]}" for name in ("started", "ended", "device", "cpu", "cores", "threads", "sctd")
+    ]
     lines += [f"{name}: {version}" for name, version in environment["packages"].items()]
     lines.append(f"precision: {results['plan']['precision']}")
     lines.append(f"data: manifest {results['asked']['data']}")
     lines.append(f"seeds: {', '.join(map(str, results['plan']['seeds']))}")
     return "\n".join(lines)
+
+
+def glossary(results: dict[str, Any]) -> list[Block]:
+    """What the page's words mean, of those that it uses."""
+    names = {name for found in results["views"].values() for each in found["arms"].values() for name in each["scores"]}
+    drops = any(each["drift"] for found in results["views"].values() for each in found["arms"].values())
+    rows = [
+        [
+            "held-out loss",
+            "Mean negative log-likelihood, in nats a predicted token, on text that no run was trained on; "
+            "lower is better. Of the full network: no token is dropped, which is how a model is used later.",
+        ],
+        ["at [MASK]", "The same over those predicted tokens alone whose place shows [MASK]."],
+        ["effect size d", "A mean difference over its standard deviation over the seeds."],
+    ]
+    if "BLiMP" in names:
+        rows.append(
+            [
+                "BLiMP",
+                "Share, in %, of pairs of sentences of which the model finds the grammatical one the more "
+                "likely; guessing has 50, and two that its tokenizer reads alike count as wrong.",
+            ]
+        )
+    if any(name.startswith("probe") for name in names):
+        rows.append(
+            [
+                "probes",
+                "Accuracy, in %, of a linear classifier on the frozen encoder's vectors, at the layer that "
+                "does best on a part of its own: the mean over a sentence's tokens (mean), or the first one's ([CLS]).",
+            ]
+        )
+    if drops:
+        rows.append(
+            [
+                "drift",
+                "How far the vectors of the pass with dropping are from the full one's: cosine and CKA "
+                "(centred kernel alignment) are 1 where they agree, the KL divergence of [CLS] is 0.",
+            ]
+        )
+    if results["time_to_quality"]:
+        rows.append(
+            [
+                "time to quality",
+                "The time at which runs of growing length, each with its own schedule decayed to "
+                "its end, reach the first arm's final loss; between two lengths the loss is taken as linear in the "
+                "logarithm of time. In brackets the range over the seeds.",
+            ]
+        )
+    return [Heading("What the words mean"), Table(["word", ""], rows, words=True)]

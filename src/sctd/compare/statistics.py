@@ -57,6 +57,18 @@ def smallest_p(seeds: int) -> float:
     return min(1.0, 2.0 / 2**seeds)
 
 
+def shown_from(seeds: int, comparisons: int, alpha: float = ALPHA) -> float | None:
+    """The least effect size d that can be significant beside so many comparisons; null with one seed.
+
+    By the test that `compare_scores` takes; sign flips can reach the level from about the d at which Student's t does.
+    """
+    from scipy import stats
+
+    if seeds < FEWEST or not comparisons:
+        return None
+    return float(stats.t.ppf(1 - alpha / comparisons / 2, seeds - 1) / np.sqrt(seeds))
+
+
 def compare_scores(
     arm: Mapping[int, Floats | float], base: Mapping[int, Floats | float], comparisons: int = 1, alpha: float = ALPHA
 ) -> Difference:

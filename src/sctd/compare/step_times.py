@@ -12,7 +12,6 @@ from typing import Any
 from sctd.bench.figures import mean_step
 from sctd.bench.rounds import measure
 from sctd.bench.worker import Job
-from sctd.console import say
 from sctd.method.step_plan import StepKind, StepPlan
 from sctd.recipe import build_config
 
@@ -25,8 +24,8 @@ def measure_step_times(
     rounds: int,
     advance: Callable[[str], None],
     on_gpu: bool,
-) -> dict[str, float]:
-    """Arm -> seconds of a step, see `paired`; the mean over its kinds of step.
+) -> tuple[dict[str, float], dict[str, float]]:
+    """(arm -> seconds of a step, see `paired`; the mean over its kinds of step, arm -> how well, see `uncertain`).
 
     Args:
         settings: (arm, its settings by dotted name).
@@ -42,14 +41,21 @@ def measure_step_times(
         ]
         times, _ = measure(jobs, rounds, advance, on_gpu)
     rounds_of = [mean_step(times[job.arm], shares_of(each)) for (_, each), job in zip(settings, jobs, strict=True)]
-    for (arm, _), each in zip(settings[1:], rounds_of[1:], strict=True):
-        doubt = uncertain(rounds_of[0], each)
-        if doubt > LARGEST_DOUBT:
-            say(
-                f"{arm}: its step time beside {settings[0][0]}'s is known to {doubt:.0%} only, and with it what equal "
-                "time means. Let nothing else run, or give more --rounds; for another measurement, another --out."
-            )
-    return {arm: paired(rounds_of[0], each) for (arm, _), each in zip(settings, rounds_of, strict=True)}
+    named = [(arm, each) for (arm, _), each in zip(settings, rounds_of, strict=True)]
+    return (
+        {arm: paired(rounds_of[0], each) for arm, each in named},
+        {arm: uncertain(rounds_of[0], each) for arm, each in named[1:]},
+    )
+
+
+def doubtful(base: str, doubts: Mapping[str, float]) -> str | None:
+    """A sentence on the arms whose step times are not known well enough; null where all are."""
+    known = [f"{arm} to {doubt:.0%}" for arm, doubt in doubts.items() if doubt > LARGEST_DOUBT]
+    if not known:
+        return None
+    return (
+        f"Step times beside {base}'s are known only so well: {', '.join(known)}; and with them what equal time means."
+    )
 
 
 def paired(first: Sequence[float], other: Sequence[float]) -> float:

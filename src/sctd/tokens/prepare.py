@@ -17,6 +17,8 @@ from sctd.tokens.parts import Part, parse_part
 if TYPE_CHECKING:
     from sctd.tokens.manifest import Manifest
 
+FEW_SEQUENCES = 100  # held out, below which it is said
+
 
 def prepare(
     input: list[str],
@@ -202,6 +204,11 @@ def _closing_sentences(manifest: Manifest, out: str, seconds: float | None) -> N
         say(
             f"{name}: {split.documents:,} documents, {split.tokens:,} tokens, "
             f"{split.sequences:,} sequences of {manifest.seq_len}."
+        )
+    if validation.sequences < FEW_SEQUENCES:
+        say(
+            f"{validation.sequences:,} held-out sequences are few to judge a model by, and fewer to judge two: "
+            "give more text, or a larger --validation-share."
         )
     say(f"Written to {out}.")
 

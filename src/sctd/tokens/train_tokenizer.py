@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 from sctd.errors import UserError
@@ -24,6 +29,9 @@ SPECIAL_TOKENS = {
 }
 SMALLEST_VOCAB = {"wordpiece": 100, "bpe": 300}  # bpe: 256 bytes and the special tokens, and some merges
 LARGEST_ALPHABET = 1000  # characters, as in BERT's own training
+# characters without a space; of longer ones (data within text) the sample has pieces, as the trainers' time grows
+# faster than a word's length: 42 s for one of 300,000 letters
+LONGEST_WORD = 1000
 
 
 def train_tokenizer(
@@ -35,7 +43,9 @@ def train_tokenizer(
     has no more pairs to merge.
     """
     train = _train_wordpiece if kind == "wordpiece" else _train_bpe
-    tokenizer = train(paragraphs, vocab_size, lowercase)
+    long = re.compile(rf"(\S{{{LONGEST_WORD}}})(?=\S)")
+    sample = [long.sub(r"\1 ", paragraph) for paragraph in paragraphs]
+    tokenizer = _heeding_signals(lambda: train(sample, vocab_size, lowercase))
     ids = {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS.values()}
     from tokenizers import AddedToken
     from tokenizers.processors import TemplateProcessing
@@ -56,6 +66,22 @@ def train_tokenizer(
     with disk_errors(folder):
         tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _heeding_signals(work: Callable[[], Tokenizer]) -> Tokenizer:
+    """Done in a thread that the end of the process does not wait for: the library hears no Ctrl-C while it works."""
+    done: Future[Tokenizer] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    while True:
+        with contextlib.suppress(TimeoutError):
+            return done.result(timeout=0.2)
 
 
 def check_vocab_size(kind: Kind, vocab_size: int) -> None:

@@ -75,9 +75,10 @@ class Health:
             return None
         return (
             f"Step {step}: held-out loss at [MASK] inputs is {loss_at_mask:.2f}, no better than word frequencies "
-            f"alone ({self.unigram:.2f}). The model has not begun to read context. Likely causes: too short a warm-up "
-            "(schedule.warmup; under 50 steps small models often never leave this level), a learning rate that is too "
-            "high (optimizer.lr) or, in a short run, too low, or text in random order."
+            f"alone ({self.unigram:.2f}). The model has not begun to read context. Likely causes: too few steps in all "
+            "(some hundred at least), too short a warm-up (schedule.warmup; under 50 steps small models often never "
+            "leave this level), a learning rate that is too high (optimizer.lr) or, in a short run, too low, too "
+            "narrow a model, or text in random order."
         )
 
     def spike(self, step: int, loss: float, lr: float) -> str | None:

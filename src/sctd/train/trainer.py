@@ -136,6 +136,8 @@ class Trainer:
             f"{config.method}: {parameters:,} parameters, {self.device.type}, {self.precision} ({why}), "
             f"{self.objective.model.config.attention} attention{many}."
         )
+        if config.compile:
+            say("The first step of each kind is compiled, which may take minutes; Ctrl-C waits for its end.")
         self.steps = choices["steps"] if choices else self._decide_steps()
         self.every = {
             "eval": config.eval.every or max(1, self.steps // 20),
