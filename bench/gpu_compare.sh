@@ -17,8 +17,8 @@ timeout -s TERM "$seconds" sctd compare --data "$work/data" --config medium --ar
     --device cuda --precision bf16 --compile true --cuda_graphs "${GRAPHS:-true}" --eval.every 200 --checkpoint.every 800 \
     --rounds 8 --jobs "${JOBS:-4}" --scores blimp probe --scores-data "$scores" --out "$work/compared"
 ended=$?
-for name in plan.json results.json report.html report.md; do
-    [ ! -e "$work/compared/$name" ] || cp "$work/compared/$name" "$out"
+for path in "$work"/compared/*.json "$work"/compared/report.* "$work"/compared/*.svg; do
+    [ ! -e "$path" ] || cp "$path" "$out"
 done
 tar -C "$work" -czf "$out/compared.tar.gz" --exclude checkpoints --exclude '*.safetensors' compared
 exit $ended

@@ -295,7 +295,8 @@ def test_step_times_are_measured_with_all_arms_taking_turns(tmp_path, data):
     assert list(seconds) == ["dense", "sctd@interval=2"]
     assert list(doubts) == ["sctd@interval=2"]
     assert all(value > 0 for value in seconds.values())
-    assert heard[:2] == ["warming up arm 0", "warming up arm 1"]
+    assert heard[:2] == ["warming up dense", "warming up sctd@interval=2"]
+    assert heard[2:6] == ["round 1/2", "round 1/2", "round 2/2", "round 2/2"]
 
 
 def test_an_arm_of_its_own_length_is_said_to_be_equal_in_nothing():
@@ -338,6 +339,10 @@ def test_time_to_quality_by_hand():
     # the loss falls by 1 for each doubling of the time: 0.5 of a doubling before 4 s
     assert share_of_time(2.5, 8.0, [2.0, 4.0, 8.0], [4.0, 3.0, 2.0]) == pytest.approx(4 * 2**0.5 / 8)
     assert share_of_time(5.0, 8.0, [2.0, 4.0], [4.0, 3.0]) == "sooner"
+    assert share_of_time(3.2, 4.0, [1.0, 2.0, 4.0], [3.0, 3.5, 3.0]) == "sooner"  # and then not for a while
+    assert share_of_time(3.0, 1.0, [1.0, 2.0], [3.0, 3.1]) == 1.0  # a longer run may be worse
+    assert share_of_time(3.0, 4.0, [4.0], [3.0]) == 1.0
+    assert share_of_time(3.0, 4.0, [], []) == "not reached"
     assert share_of_time(1.0, 8.0, [2.0, 4.0], [4.0, 3.0]) == "not reached"
 
 
@@ -358,7 +363,11 @@ def test_time_to_quality_by_hand():
         ({"arms": ["dense,drop"]}, "separate arms by spaces"),
         ({"arms": ["dense", "drop@num_layers=5"]}, '"drop@num_layers=5": .*even number of layers'),
         ({"arms": ["dense", "drop@lr=0.1@optimizer.lr=1"]}, "sets optimizer.lr twice"),
-        ({"rounds": 1}, "--rounds is 1"),
+        ({"arms": ["dense", "drop@optimizer.name=nope"]}, "optimizer.name: there is no 'nope'; choose one of adamw"),
+        ({"arms": ["dense", "drop@keep_rule=nope"]}, "dropping.keep_rule: there is no 'nope'"),
+        ({"arms": ["dense", "sctd@distance=nope"]}, "consistency.distance: there is no 'nope'"),
+        ({"budgets": [1.0, float("inf")]}, "--budgets must be above 0, at most 100"),
+        ({"rounds": 5}, "--rounds is 5"),
         ({"config": config(**TOY, seed=5)}, "seed is 5, which compare does not use"),
         ({"scores_data": "HERE"}, "--scores-data is given and nothing is scored"),
     ],
@@ -373,6 +382,54 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_written(tmp_path,
     with pytest.raises(UserError, match=said):
         compare(str(data), **given)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_average_of_the_tasks_is_of_those_that_were_planned():
+    from sctd.compare.scoring import averaged
+
+    assert averaged(["task:cola", "task:rte", "blimp"], ["task:cola", "task:rte", "task:sst2"]) == [
+        "task:cola",
+        "task:rte",
+    ]
+    assert averaged(["blimp"], ["task:cola", "task:rte"]) == ["task:cola", "task:rte"]
+
+
+def test_a_run_that_was_exported_from_its_middle_is_not_finished(data, tmp_path, whole):
+    from sctd.compare.plan import Run
+    from sctd.compare.pretraining import _finished
+
+    path = whole[0] / "runs/dense/steps-20/seed-1"
+    run = Run("dense", str(path), 20, 1, {})
+    assert _finished(path, run)
+    shutil.copytree(path, tmp_path / "run")
+    beat = json.loads((tmp_path / "run/heartbeat.json").read_text())
+    (tmp_path / "run/heartbeat.json").write_text(json.dumps(beat | {"phase": "stopped", "step": 10}))
+    assert (tmp_path / "run/model/config.json").exists()
+    assert not _finished(tmp_path / "run", run)
+
+
+def test_a_report_is_made_anew_without_the_weights(data, tmp_path, whole):
+    shutil.copytree(whole[0], tmp_path / "out")
+    for weights in [*(tmp_path / "out/runs").rglob("model"), *(tmp_path / "out/runs").rglob("checkpoints")]:
+        shutil.rmtree(weights)
+    results = compare(str(data), str(tmp_path / "out"), ARMS, config(**TOY), [2, 1], "steps")
+    assert without_time(results["views"]) == without_time(whole[1]["views"])
+
+
+def test_arms_of_different_depth_have_one_table_of_drift():
+    from sctd.compare.blocks import Table
+    from sctd.compare.sections import drift
+
+    def arm(layers):
+        return {"steps": 1, "drift": {name: [0.5] * layers for name in ("cosine", "kl_cls", "cka")}}
+
+    lines = [{"step": 1, "cosine": 1.0, "kl_cls": 0.0, "cka": 1.0}]
+    runs = {name: {"arm": name, "steps": 1, "about": {"drift_curve": lines}} for name in ("drop", "deep")}
+    blocks = drift(
+        {"views": {"steps": {}}, "runs": runs}, {"drop": arm(2), "deep": arm(4)}, {"drop": "#111111", "deep": "#222222"}
+    )
+    [table] = [block for block in blocks if isinstance(block, Table)]
+    assert {len(row) for row in table.rows} == {len(table.head)} == {6}
 
 
 def test_a_score_that_is_asked_for_after_the_runs_is_not_tested(data, tmp_path, whole):

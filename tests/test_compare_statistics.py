@@ -122,3 +122,14 @@ def test_without_scatter_there_is_no_test():
     [alike] = decide([compare_scores(arm, base)])
     assert (alike.p, alike.effect, alike.significant) == (None, None, False)
     assert in_words(alike) == "alike in every seed: not testable"
+
+
+def test_seeds_alike_and_examples_that_differ_show_nothing_beyond_these_examples():
+    draw = np.random.default_rng(0)
+    sets = draw.normal(0, 0.06, 67)
+    sets += 0.009 - sets.mean()
+    arm = {seed: sets + 0.001 * seed for seed in range(5)}
+    [one] = decide([compare_scores(arm, dict.fromkeys(range(5), np.zeros(67)))])
+    assert one.significant
+    assert one.low < 0 < one.high
+    assert in_words(one) == "no difference shown beyond these examples"

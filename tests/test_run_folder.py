@@ -1,8 +1,10 @@
 """A run's folder: one process at a time, what is set at a resumption, and what a kill may leave there."""
 
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from safetensors import SafetensorError
@@ -12,7 +14,7 @@ from sctd.cli import main
 from sctd.errors import UserError
 from sctd.files import disk_errors
 from sctd.hf.export import export
-from sctd.locks import LOCK
+from sctd.locks import LOCK, alone
 from sctd.pretrain import pretrain
 from sctd.recipe import to_yaml
 from sctd.train import begun
@@ -54,6 +56,43 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path, data, monkeyp
         after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != LOCK}
     assert after.items() <= before.items() | {(run, run.stat().st_mtime_ns)}
     assert "waiting up to 1 s for its end" in capfd.readouterr().err
+
+
+def test_many_that_begin_and_end_at_one_moment_do_not_meet(tmp_path):
+    inside, most, others = [], [], []
+
+    def come_and_go(number):
+        for _ in range(300):
+            with suppress(UserError), alone(tmp_path / "run", lambda: "busy"):
+                inside.append(number)
+                most.append(len(inside))
+                inside.remove(number)
+
+    def watched(number):
+        try:
+            come_and_go(number)
+        except Exception as error:
+            others.append(error)
+
+    threads = [Thread(target=watched, args=[number]) for number in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert not others
+    assert max(most) == 1
+
+
+def test_a_finished_run_without_its_weights_is_not_begun_over(tmp_path, data):
+    run = tmp_path / "run"
+    pretrain(data, str(run), config(**SHORT))
+    for weights_ in ("model", "checkpoints"):
+        shutil.rmtree(run / weights_)
+    record = (run / "metrics.jsonl").read_bytes()
+    for resume in (None, "if-begun"):
+        with pytest.raises(UserError, match="the record of a finished run, whose checkpoints are gone"):
+            pretrain(data, str(run), config(**SHORT), resume=resume)
+    assert (run / "metrics.jsonl").read_bytes() == record
 
 
 def test_one_that_ends_meanwhile_is_waited_for(tmp_path, data, monkeypatch):

@@ -40,7 +40,12 @@ def locked(path: Path, *, shared: bool = False, waiting: str = "") -> Iterator[I
     while True:
         with disk_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            opened = path.open("a+")
+            try:
+                opened = path.open("a+")
+            except FileNotFoundError:  # its last holder removed the empty folder just now
+                if path.is_symlink():
+                    raise
+                continue
         with opened as file:
             _take(file, shared, waiting)
             if _is_at(path, file):  # else it was deleted, and perhaps made anew, while we waited

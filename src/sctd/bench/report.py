@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 from sctd.bench.arms import PEERS
+from sctd.files import write_text
 
 FEW_SECONDS = 0.1
 NOTES = """\
@@ -135,5 +137,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     axes.set_xlabel("tokens a second in training (median of the rounds; line: their range)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
     plt.close(figure)
+    write_text(path, drawn.getvalue())

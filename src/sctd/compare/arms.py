@@ -77,6 +77,10 @@ def parse_arms(texts: list[str], common: Mapping[str, Any] | None = None) -> lis
     whole = [{**(common or {}), **arm.settings} for arm in arms]
     for number, arm in enumerate(arms):
         for other in range(number):
+            if arms[other].folder == arm.folder:
+                raise UserError(
+                    f'--arms: "{arms[other].name}" and "{arm.name}" would have one folder: rename one of the files.'
+                )
             if whole[number] == whole[other]:
                 raise UserError(f'--arms: "{arms[other].name}" and "{arm.name}" are the same settings; leave one out.')
     return arms

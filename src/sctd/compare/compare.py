@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from sctd.compare.plan import Run
     from sctd.tokens.prepared import PreparedData
 
+MOST_BUDGET = 100  # times the first arm's steps: more is a slip of the hand
+FEWEST_ROUNDS = 6  # of which the whole range is a 95 % interval of the median
+
 
 def compare(
     data: str,
@@ -128,7 +131,7 @@ def _carry_out(
     from sctd.compare.pretraining import pretrain_all
     from sctd.compare.report import verdict, write_report
     from sctd.compare.results import collect, comparisons
-    from sctd.compare.scoring import held_out, score_all, score_run
+    from sctd.compare.scoring import averaged, held_out, score_all, score_run
     from sctd.compare.step_times import doubtful
     from sctd.console import say
     from sctd.files import write_json
@@ -145,16 +148,17 @@ def _carry_out(
     say(sections.power(len(plan.seeds), comparisons(plan)))
     pretrain_all(folder, runs, str(prepared.path), jobs)
     places = None if scores_data is None else Path(scores_data)
+    tasks = averaged(plan.scores, scores)
     to_score = [run for run in runs if compared(plan, run)] if scores else []
     if to_score and jobs > 1:
-        score_all(folder, to_score, scores, places, jobs)
+        score_all(folder, to_score, scores, places, tasks, jobs)
     found: dict[str, Any] = {}
     for run in runs:
         if run in to_score:
             number = to_score.index(run) + 1
             say(f"Scoring {number} of {len(to_score)}: {run.arm}, {run.steps:,} steps, seed {run.seed}.")
         loss, about = held_out(folder / run.folder)
-        more = score_run(folder, run, scores if run in to_score else [], places)
+        more = score_run(folder, run, scores if run in to_score else [], places, tasks)
         found[run.folder] = {"scores": loss | more, "about": about}
     results = collect(plan, runs, found)
     results |= {"asked": asked, "environment": environment(choose_device(config.device))}
@@ -177,12 +181,14 @@ def _check(config: PretrainConfig, seeds: list[int], budgets: list[float], equal
         raise UserError("--seeds names a seed twice: each is one run of every arm.")
     if 1.0 not in budgets:
         raise UserError("--budgets must hold 1, the budget at which arms are compared.")
-    if any(not budget > 0 for budget in budgets) or len(set(budgets)) < len(budgets):
-        raise UserError("--budgets must be above 0, and each be given once.")
+    if any(not 0 < budget <= MOST_BUDGET for budget in budgets) or len(set(budgets)) < len(budgets):
+        raise UserError(f"--budgets must be above 0, at most {MOST_BUDGET}, and each be given once.")
     if len(budgets) > 1 and equal == "steps":
         raise UserError("--budgets asks for the time to quality, which needs --equal time or both.")
-    if rounds < 2:
-        raise UserError(f"--rounds is {rounds}; it must be 2 or more.")
+    if rounds < FEWEST_ROUNDS:
+        raise UserError(
+            f"--rounds is {rounds}; it must be {FEWEST_ROUNDS} or more, to tell how well step times are known."
+        )
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}; it must be 1 or more.")
 

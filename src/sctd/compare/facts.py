@@ -77,6 +77,8 @@ def dropped_words(folder: Path, plan: Plan, runs: Sequence[Run], data: Path) -> 
             continue
         out = folder / "scores" / Path(run.folder).relative_to("runs") / "drift"
         kept = out / "drift.json"
+        if not kept.exists() and not (folder / run.folder / "model" / "config.json").exists():
+            continue  # the weights were deleted to save room
         if not kept.exists():
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 drift(str(folder / run.folder), str(data), str(out), DRIFT_SEQUENCES, precision=precision)

@@ -46,7 +46,8 @@ def _svg(figure: Any) -> str:
 
 
 def _label(text: str) -> str:
-    return text.replace("$", r"\$")  # no mathematics in a name
+    shown = text.replace("$", r"\$")  # no mathematics in a name
+    return f"\u200b{shown}" if shown.startswith("_") else shown  # matplotlib's legend leaves such names out
 
 
 def curves(view: str, runs: dict[str, list[list[dict[str, float]]]], colours: Colours) -> Figure:
@@ -74,7 +75,7 @@ def drift(arms: Mapping[str, Mapping[str, Sequence[float | None]]], colours: Col
     """KL between the [CLS] vectors of the two passes at each layer, at the end of training."""
     figure, [panel] = _figure()
     data: list[list[object]] = [
-        ["arm", "measure", *(f"layer {n}" for n in range(len(next(iter(arms.values()))["kl_cls"])))]
+        ["arm", "measure", *(f"layer {n}" for n in range(max(len(each["kl_cls"]) for each in arms.values())))]
     ]
     for arm, measures in arms.items():
         kl = [math.nan if each is None else each for each in measures["kl_cls"]]

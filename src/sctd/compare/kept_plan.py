@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ def read_or_make_plan(
         if differs(kept, form) is not None or kept["plan"].keys() != names:
             raise damaged
         before = kept["plan"]["seeds"]
+        if set(kept["asked"]["seeds"]) == set(asked["seeds"]):
+            asked["seeds"] = kept["asked"]["seeds"]  # in another order
         if set(kept["asked"]["seeds"]) < set(asked["seeds"]):
             kept["asked"]["seeds"] = kept["plan"]["seeds"] = asked["seeds"]
         for name, value in asked.items():
@@ -76,7 +79,8 @@ def read_or_make_plan(
         names = [arm.name for arm in arms]
         return Plan(names, asked["seeds"], asked["seeds"], asked["budgets"], seconds, doubts, steps, precision, scores)
 
-    make_runs(plan_of(("steps",), {}, {}), config, arms)  # all settings are checked before anything is measured
+    for run in make_runs(plan_of(("steps",), {}, {}), config, arms):  # checked before anything is measured
+        _check_names(run)
     seconds: dict[str, float] = {}
     doubts: dict[str, float] = {}
     if "time" in views:
@@ -93,6 +97,28 @@ def read_or_make_plan(
         folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {"asked": asked, "plan": vars(plan)})
     return plan, make_runs(plan, config, arms)
+
+
+def _check_names(run: Run) -> None:
+    """UserError for a name that no table has, which else a run would find when others have been trained."""
+    from sctd.method.consistency import DISTANCES
+    from sctd.method.keep_rules import KEEP_RULES
+    from sctd.method.route import ROUTES
+    from sctd.train.optimizer import OPTIMIZERS
+    from sctd.train.schedule import SCHEDULES
+
+    tables: dict[str, Collection[str]] = {
+        "optimizer.name": OPTIMIZERS,
+        "schedule.name": SCHEDULES,
+        "dropping.keep_rule": KEEP_RULES,
+        "dropping.route": ROUTES,
+        "consistency.distance": DISTANCES,
+    }
+    for name, table in tables.items():
+        if run.settings[name] not in table:
+            raise UserError(
+                f'--arms: "{run.arm}": {name}: there is no {run.settings[name]!r}; choose one of {", ".join(table)}.'
+            )
 
 
 def _where(kept: dict[str, Any], asked: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from sctd.errors import UserError
 from sctd.files import disk_errors, write_text
 from sctd.pretrain import WITHIN
 from sctd.recipe import build_config, to_yaml
+from sctd.train.pulse import read_heartbeat
 
 POLL = 0.1  # seconds
 STOPPED = (130, -signal.SIGINT, -signal.SIGTERM)
@@ -37,11 +38,7 @@ def pretrain_all(folder: Path, runs: list[Run], data: str, jobs: int = 1) -> Non
         UserError: a run that fails; what else was under way has saved itself.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was under way has saved itself.
     """
-    left = [
-        (number, run)
-        for number, run in enumerate(runs, start=1)
-        if not (folder / run.folder / "model" / "config.json").exists()
-    ]
+    left = [(number, run) for number, run in enumerate(runs, start=1) if not _finished(folder / run.folder, run)]
     under_way = UnderWay()
     failed: tuple[Path, Path | None, int] | None = None
     with under_way.until_they_end():
@@ -128,6 +125,12 @@ class UnderWay:
                 process.wait()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _finished(path: Path, run: Run) -> bool:
+    """Whether it has all of its steps; a model may be there before, exported from the middle."""
+    beat = read_heartbeat(path)
+    return beat is not None and beat["phase"] == "finished" and beat["step"] == run.steps
 
 
 def _name(run: Run) -> str:

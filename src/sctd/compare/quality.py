@@ -13,8 +13,9 @@ Share = float | Literal["sooner", "not reached"]
 def share_of_time(target: float, whole: float, seconds: Sequence[float], losses: Sequence[float]) -> Share:
     """Share of `whole` at which runs of growing length, each decayed to its end, reach the target loss.
 
-    Between two runs the loss is taken as linear in the logarithm of time. Outside of what was measured nothing is
-    guessed: `sooner` where the shortest run is better than the target, `not reached` where none is as good.
+    Between two runs the loss is taken as linear in the logarithm of time, and the first time that reaches the target
+    counts. Outside of what was measured nothing is guessed: `sooner` where the shortest run is better than the target,
+    `not reached` where none is as good.
 
     Args:
         target: loss to reach.
@@ -23,11 +24,15 @@ def share_of_time(target: float, whole: float, seconds: Sequence[float], losses:
         losses: of each run.
     """
     points = sorted(zip(seconds, losses, strict=True))
+    if points and points[0][1] < target:
+        return "sooner"
+    if points and points[0][1] == target:
+        return points[0][0] / whole
     for (early, high), (late, low) in pairwise(points):
-        if high >= target >= low and high > low:
+        if high > target >= low:
             part = (high - target) / (high - low)
             return math.exp(math.log(early) + part * (math.log(late) - math.log(early))) / whole
-    return "sooner" if losses and min(points)[1] < target else "not reached"
+    return "not reached"
 
 
 def in_words(share: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,17 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
         for name in names:
             places.append((view, arm, name))
             differences.append(compare_scores(_by_seed(mine, name), _by_seed(theirs, name), count))
-    for view, each in views.items():
-        others = [arm for arm in plan.arms[1:] if (view, arm) in pairs]
-        scored = {arm: runs_of(arm, each["arms"][arm]["steps"]) for arm in others}
-        each["pairs"] = _pairs(scored, names) if len(others) <= MOST_OTHERS else []
+    shown: set[frozenset[tuple[str, int]]] = set()  # pairs of (arm, steps), in a view before
+    for each in views.values():
+        numbers = {arm: each["arms"][arm]["steps"] for arm in plan.arms[1:]}
+        scored = {arm: runs_of(arm, number) for arm, number in numbers.items()}
+        new = {frozenset(two) for two in combinations(numbers.items(), 2)} - shown
+        shown |= new
+        each["pairs"] = [
+            [arm, other, both]
+            for arm, other, both in (_pairs(scored, names) if len(numbers) <= MOST_OTHERS else [])
+            if frozenset({(arm, numbers[arm]), (other, numbers[other])}) in new
+        ]
     decided = iter(decide([d for d, (_, _, name) in zip(differences, places, strict=True) if name in tested]))
     for difference, (view, arm, name) in zip(differences, places, strict=True):
         better = "lower" if name in LOWER_IS_BETTER else "higher"
@@ -146,8 +154,8 @@ def _drift(each: list[Mapping[str, Any]]) -> dict[str, list[float | None]] | Non
 
 
 def _time_to_quality(plan: Plan, by_place: Any, found: Found) -> dict[str, Any]:
-    """Equal time's runs at several budgets, in seconds that were measured before the runs."""
-    if "time" not in plan.steps or len(plan.budgets) < 2:
+    """Of each arm's runs of all lengths, in seconds that were measured before the runs."""
+    if "time" not in plan.steps:
         return {}
     shares: dict[str, Any] = {}
     base = plan.arms[0]
@@ -155,12 +163,13 @@ def _time_to_quality(plan: Plan, by_place: Any, found: Found) -> dict[str, Any]:
     for arm in plan.arms:
         if len(steps[arm]) != len(plan.budgets):
             continue  # an arm of its own number of steps
-        by_seed = {}
+        lengths = sorted({number for view in plan.steps.values() for number in view[arm]})
+        by_seed: dict[str, Any] = {}
         for seed in plan.seeds:
             number = steps[base][whole(plan, steps[base])]
             target = found[by_place[base, number, seed]]["scores"][LOSS]["value"]
-            losses = [found[by_place[arm, n, seed]]["scores"][LOSS]["value"] for n in steps[arm]]
-            seconds = [n * plan.seconds[arm] for n in steps[arm]]
+            losses = [found[by_place[arm, n, seed]]["scores"][LOSS]["value"] for n in lengths]
+            seconds = [n * plan.seconds[arm] for n in lengths]
             by_seed[str(seed)] = share_of_time(target, number * plan.seconds[base], seconds, losses)
         # a mean over those seeds alone that reached the loss would be too good
         known = [share for share in by_seed.values() if isinstance(share, float)]
@@ -171,7 +180,8 @@ def _time_to_quality(plan: Plan, by_place: Any, found: Found) -> dict[str, Any]:
             "low": min(known) if reached else None,
             "high": max(known) if reached else None,
         }
-    return shares
+    # the first arm alone, of one length, says nothing
+    return shares if len(shares) > 1 else {}
 
 
 def _without_examples(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def planned_titles(names: list[str]) -> list[str]:
     return [*found, *([TASKS] if len(tasks) > 1 else tasks)]
 
 
-def score_all(folder: Path, runs: list[Run], names: list[str], data: Path | None, jobs: int) -> None:
+def score_all(folder: Path, runs: list[Run], names: list[str], data: Path | None, tasks: list[str], jobs: int) -> None:
     """`score_run` of every run, several at once, each in a process of its own; what they score is kept in files."""
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
@@ -156,7 +156,7 @@ def score_all(folder: Path, runs: list[Run], names: list[str], data: Path | None
     # a process for each: what one leaves in memory is not the next one's
     with ProcessPoolExecutor(jobs, get_context("spawn"), _leave_signals_alone, max_tasks_per_child=1) as pool:
         try:
-            under_way = [pool.submit(score_run, folder, run, names, data, True) for run in runs]
+            under_way = [pool.submit(score_run, folder, run, names, data, tasks, True) for run in runs]
             for number, each in enumerate(as_completed(under_way), start=1):
                 each.result()
                 say(f"Scored {number} of {len(runs)}.")
@@ -178,22 +178,29 @@ def _leave_signals_alone() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def score_run(folder: Path, run: Run, names: list[str], data: Path | None, quiet: bool = False) -> Scores:
-    """Every score that was asked for; finished parts are not made again. The verbs' tables are not shown.
+def averaged(planned: list[str], asked: list[str]) -> list[str]:
+    """The tasks whose average is a score: those that were planned, so that one asked for later does not change it."""
+    first, all_of_them = ([name for name in names if name.startswith("task:")] for names in (planned, asked))
+    return first if len(first) > 1 else all_of_them
 
-    With two tasks or more, also their average.
+
+def score_run(
+    folder: Path, run: Run, names: list[str], data: Path | None, tasks: list[str], quiet: bool = False
+) -> Scores:
+    """Every score that was asked for; finished parts are not made again. The verbs' tables are not shown.
 
     Args:
         folder: of the comparison, which holds the run and keeps its scores.
         run: a finished one.
         names: as `--scores`.
         data: as `--scores-data`.
+        tasks: of these the average is a score too, if there are two or more; see `averaged`.
         quiet: show no progress either.
     """
     out = folder / "scores" / Path(run.folder).relative_to("runs")
     precision = cast("Precision", run.settings["precision"])
     scores: Scores = {}
-    tasks: Scores = {}
+    of_tasks: list[float] = []
     for name in names:
         kind, _, of = name.partition(":")
         assert data is not None
@@ -203,7 +210,7 @@ def score_run(folder: Path, run: Run, names: list[str], data: Path | None, quiet
                 hidden.enter_context(contextlib.redirect_stderr(io.StringIO()))
             found = KINDS[kind](folder / run.folder, data, out, of, precision)
         scores |= found
-        tasks |= found if kind == "task" else {}
-    if len(tasks) > 1:
-        scores[TASKS] = {"value": statistics.fmean(each["value"] for each in tasks.values())}
+        of_tasks += [each["value"] for each in found.values()] if name in tasks else []
+    if len(of_tasks) > 1:
+        scores[TASKS] = {"value": statistics.fmean(of_tasks)}
     return scores

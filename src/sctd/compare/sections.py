@@ -49,7 +49,9 @@ def drift(results: dict[str, Any], last: dict[str, Any], colours: Colours) -> li
         for arm, measures in drifts.items()
         for measure, layers in measures.items()
     ]
-    layers = len(next(iter(drifts.values()))["kl_cls"])
+    view = "time" if "time" in results["views"] else "steps"
+    layers = max(len(measures["kl_cls"]) for measures in drifts.values())
+    rows = [[*row, *[""] * (2 + layers - len(row))] for row in rows]
     curves = {
         arm: [
             one["about"]["drift_curve"]
@@ -60,7 +62,10 @@ def drift(results: dict[str, Any], last: dict[str, Any], colours: Colours) -> li
     }
     return [
         Heading("Drift"),
-        Paragraph("How far the pass with dropping is from the full one, by layer, at the end; mean over the seeds."),
+        Paragraph(
+            f"How far the pass with dropping is from the full one, by layer, at the end of the runs at equal {view}; "
+            "mean over the seeds."
+        ),
         Table(["arm", "measure", *map(str, range(layers))], rows),
         figures.drift(drifts, colours),
         figures.drift_curves(curves, colours),

@@ -170,4 +170,6 @@ def in_words(difference: Difference, better: str = "higher") -> str:
         return "no difference" if difference.mean == 0 else "alike in every seed: not testable"
     if not difference.significant:
         return "no difference shown"
+    if difference.low is not None and difference.high is not None and difference.low <= 0 <= difference.high:
+        return "no difference shown beyond these examples"  # over the seeds there is one; other examples may have none
     return "better" if (difference.mean > 0) == (better == "higher") else "worse"

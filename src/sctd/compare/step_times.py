@@ -36,8 +36,8 @@ def measure_step_times(
     """
     with tempfile.TemporaryDirectory(prefix="sctd-compare-") as scratch:
         jobs = [
-            Job(f"arm {number}", str(data), dict(each), str(Path(scratch) / str(number)), tuple(shares_of(each)))
-            for number, (_, each) in enumerate(settings)
+            Job(arm, str(data), dict(each), str(Path(scratch) / str(number)), tuple(shares_of(each)))
+            for number, (arm, each) in enumerate(settings)
         ]
         times, _ = measure(jobs, rounds, advance, on_gpu)
     rounds_of = [mean_step(times[job.arm], shares_of(each)) for (_, each), job in zip(settings, jobs, strict=True)]

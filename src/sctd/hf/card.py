@@ -66,7 +66,7 @@ whoever publishes the model, with the languages of the texts.
 ## Limits
 
 The model repeats what the texts that it read say, their errors and prejudices too. It has not been fine-tuned, and
-nothing but the losses above has been measured.
+nothing but the losses above was measured while it was trained.
 """
 
 DENSE = """\

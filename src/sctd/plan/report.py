@@ -81,7 +81,10 @@ def lines(results: dict[str, Any]) -> list[Line]:
     ]
     if results["about"]["steps"] is not None:
         steps = results["about"]["steps"]
-        found.append((f"days for {steps:,} steps", lambda found: _or_dash(found["days"], "{:,.3g}")))
+        longest = max((each["days"] or 0 for each in results["methods"].values()), default=0)
+        units = {"days": 1, "hours": 24, "minutes": 24 * 60}
+        unit = next((name for name, a_day in units.items() if not longest or longest * a_day >= 0.1), "minutes")
+        found.append((f"{unit} for {steps:,} steps", lambda found: _or_dash(found["days"], "{:,.3g}", units[unit])))
     return found
 
 

@@ -102,6 +102,10 @@ def refuse(run: Path, config: PretrainConfig) -> None:
     begun = {"config.yaml", "environment.json"} <= names <= WRITTEN_BEFORE_A_CHECKPOINT
     if names == {"config.yaml"}:  # ended right after it was written, or somebody's own: the same text is no loss
         begun = (run / "config.yaml").read_bytes() == to_yaml(config).encode()
+    if begun and (read_heartbeat(run) or {}).get("phase") == "finished":
+        raise UserError(
+            f"{run} holds the record of a finished run, whose checkpoints are gone: give another --out, or remove it."
+        )
     if names and (not begun or any(checkpoints_folder(run).glob("step-*"))):
         if "config.yaml" not in names:
             raise UserError(f"{run} exists already and is no run: give another --out.")
