@@ -277,7 +277,7 @@ def test_a_plan_holds_the_methods_side_by_side_and_all_numbers_of_gpus(tmp_path,
     assert results["scaling"][0]["ddp"]["sent"] == 0
     assert results["scaling"][-1]["ddp"]["tokens_per_second"] is None  # 256 sequences for 1,024 GPUs
     shown = capsys.readouterr()
-    assert "days for 200,000 steps" in shown.out
+    assert "hours for 200,000 steps" in shown.out
     assert "Nobody measured H100" in " ".join(shown.err.split())
 
 
