@@ -173,10 +173,8 @@ def _sizes(name: str, one: dict[str, Any]) -> list[str]:
     """Mean, interval and effect size of a difference."""
     scale, digits = (1, 3) if name == LOSS else (100, 1)
     reach = "" if one["low"] is None else " to ".join(f"{scale * one[e]:+.{digits}f}" for e in ("low", "high"))
-    effect = (
-        "" if one["effect"] is None or one["seeds"] <= FEWEST else f"{one['effect']:.1f}"
-    )  # of two it means nothing
-    return [f"{scale * one['mean']:+.{digits}f}", reach, effect]
+    meant = one["effect"] is not None and one["seeds"] > FEWEST  # of two seeds it is their ratio, and can be anything
+    return [f"{scale * one['mean']:+.{digits}f}", reach, f"{one['effect']:.1f}" if meant else ""]
 
 
 def how_sure(results: dict[str, Any]) -> str:
