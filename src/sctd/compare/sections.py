@@ -104,14 +104,14 @@ def costs(results: dict[str, Any]) -> list[Block]:
         if seconds:
             row += [f"{1000 * seconds[arm]:,.1f}", f"{seconds[base] / seconds[arm]:.2f}"]
         rows.append(row)
-    said = "The count is of matrix products in training, the mean over a run's steps."
+    said = "The count is of matrix products in training, the mean over a run's steps. " if count else ""
     if seconds:
         said += (
-            " Times were measured before the runs with all arms taking turns: the first arm's median, and the median "
+            "Times were measured before the runs with all arms taking turns: the first arm's median, and the median "
             "of each round's ratios. Where the runs' own clock disagrees, the machine was busy with something else, or "
             "with several runs at once (--jobs)."
         )
-    return [Heading("What a step costs"), Table(head, rows), Paragraph(said)]
+    return [Heading("What a step costs"), Table(head, rows), Paragraph(said.strip())]
 
 
 def settings(results: dict[str, Any]) -> str:
