@@ -445,18 +445,19 @@ def test_a_score_that_is_asked_for_after_the_runs_is_not_tested(data, tmp_path, 
     assert results["comparisons"] == 1
 
 
-def test_a_tested_score_cannot_be_left_out_later(data, tmp_path, whole):
-    from test_docs import put_scores
-
-    put_scores(tmp_path)
+def test_a_planned_score_that_is_left_out_is_corrected_for_all_the_same(data, tmp_path, whole):
     shutil.copytree(whole[0], tmp_path / "out")
     path = tmp_path / "out/plan.json"
     plan = json.loads(path.read_text())
     plan["plan"]["scores"] = ["blimp", "probe"]
     path.write_text(json.dumps(plan))
-    given = (str(data), str(tmp_path / "out"), ARMS, config(**TOY), [1, 2], "steps")
-    with pytest.raises(UserError, match=r"begun with --scores blimp probe, .* give probe too"):
-        compare(*given, scores=["blimp"], scores_data=str(tmp_path / "my-scores"))
+    results = compare(str(data), str(tmp_path / "out"), ARMS, config(**TOY), [1, 2], "steps")
+    assert results["tested"] == ["held-out loss"]
+    assert results["not_scored"] == ["BLiMP", "probes (mean)", "probes ([CLS])"]
+    assert results["comparisons"] == 4
+    before, after = (each["views"]["steps"]["differences"][ARMS[1]]["held-out loss"] for each in (whole[1], results))
+    assert after["corrected_p"] == pytest.approx(min(1, 4 * before["p"]))
+    assert "planned, not scored, and corrected for all the same" in (tmp_path / "out/report.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["plan.json", "metrics.jsonl", "baselines.json", "drift.json"])

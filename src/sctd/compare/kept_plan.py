@@ -56,12 +56,6 @@ def read_or_make_plan(
                     f"{folder} holds a comparison of other {NAMES.get(name, name)}{_where(kept, asked)}: give another "
                     f"--out{more}."
                 )
-        left_out = [name for name in kept["plan"]["scores"] if name not in scores]
-        if left_out:
-            raise UserError(
-                f"{folder} was begun with --scores {' '.join(kept['plan']['scores'])}, which are tested and corrected "
-                f"for together: give {' '.join(left_out)} too, or another --out."
-            )
         plan = Plan(**kept["plan"])
         if not answers(plan, asked):
             raise damaged

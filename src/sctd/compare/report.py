@@ -187,15 +187,19 @@ def how_sure(results: dict[str, Any]) -> str:
         if added
         else ""
     )
+    unscored = ", ".join(results["not_scored"])
+    missing = f", and {unscored}, planned, not scored, and corrected for all the same" if unscored else ""
     if seeds < FEWEST:
         return sections.power(seeds, results["comparisons"])
-    return (
-        f"Arms are paired by their {seeds} seeds. Tested, and fixed before the runs: {', '.join(results['tested'])}; p "
-        f"corrected by Holm's method. {sections.power(seeds, results['comparisons'])} With so many seeds exact sign "
-        f"flips can reach p = {smallest_p(seeds):.3g} at the least; where that is not enough, Student's paired t "
-        "decides. Intervals have the variance of the seeds and, of BLiMP, of its sets; they are for one comparison, "
-        f"not corrected.{later}"
-    )
+    sentences = [
+        f"Arms are paired by their {seeds} seeds.",
+        f"Tested, and fixed before the runs: {', '.join(results['tested'])}{missing}; p corrected by Holm's method.",
+        sections.power(seeds, results["comparisons"]),
+        f"With so many seeds exact sign flips can reach p = {smallest_p(seeds):.3g} at the least; where that is not "
+        "enough, Student's paired t decides.",
+        "Intervals have the variance of the seeds and, of BLiMP, of its sets; each is for one comparison, uncorrected.",
+    ]
+    return " ".join(sentences) + later
 
 
 def quality_table(results: dict[str, Any]) -> Table:

@@ -25,7 +25,8 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
     """What the report shows.
 
     Returns:
-        `tested`: the scores that are, fixed before the runs; `comparisons`: how many differences that makes; `views`:
+        `tested`: the scores that are, fixed before the runs; `not_scored`: what was to be tested and was not scored;
+        `comparisons`: how many differences these make together; `views`:
         view -> {arms: arm -> {steps, seconds: of training, by the clock of its runs, tokens, scores: name -> {by_seed,
         mean}, drift}, differences: arm -> name -> Difference and `words`, of arms whose runs are not those of a view
         before}; `time_to_quality`: arm -> {by_seed, mean, low, high}, shares of the first arm's time, with two budgets
@@ -68,7 +69,7 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
             for arm, other, both in (_pairs(scored, names) if len(numbers) <= MOST_OTHERS else [])
             if frozenset({(arm, numbers[arm]), (other, numbers[other])}) in new
         ]
-    decided = iter(decide([d for d, (_, _, name) in zip(differences, places, strict=True) if name in tested]))
+    decided = iter(decide([d for d, (_, _, name) in zip(differences, places, strict=True) if name in tested], count))
     for difference, (view, arm, name) in zip(differences, places, strict=True):
         better = "lower" if name in LOWER_IS_BETTER else "higher"
         if name in tested:
@@ -80,6 +81,7 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
     return {
         "plan": asdict(plan),
         "tested": tested,
+        "not_scored": [name for name in planned if name not in names],
         "comparisons": count,
         "views": views,
         "time_to_quality": _time_to_quality(plan, by_place, found),

@@ -154,11 +154,19 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def decide(differences: Sequence[Difference], alpha: float = ALPHA) -> list[Difference]:
-    """The same with p corrected for their number, and whether it reaches the level."""
+def decide(differences: Sequence[Difference], comparisons: int = 0, alpha: float = ALPHA) -> list[Difference]:
+    """The same with p corrected for their number, or for one that is larger, and whether it reaches the level.
+
+    Args:
+        differences: those that were made.
+        comparisons: how many were planned; those that were not made count too.
+        alpha: the level.
+    """
+    unmade = [None] * max(0, comparisons - len(differences))
+    corrected = holm([*(each.p for each in differences), *unmade])
     return [
         replace(each, corrected_p=p, significant=p is not None and p <= alpha)
-        for each, p in zip(differences, holm([each.p for each in differences]), strict=True)
+        for each, p in zip(differences, corrected, strict=False)
     ]
 
 
