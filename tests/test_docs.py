@@ -21,7 +21,7 @@ BENCH = (
 )
 SHORTER = {
     "bench": BENCH,
-    "compare": f"{TINY} --rounds 2 --seeds 1",  # the seeds that a page names are left out by `shortened`
+    "compare": f"{TINY} --rounds 6 --seeds 1",  # the seeds that a page names are left out by `shortened`
     "prepare": "--seq-len 32",
     "pretrain": TINY,
     "evaluate": "--seeds 1 --epochs 1",
