@@ -10,7 +10,7 @@ import yaml
 
 from sctd.cli import _one_line, main
 from sctd.compare.blocks import Code, to_markdown
-from sctd.compare.figures import by_layer
+from sctd.compare.figures import by_layer, colours_of
 from sctd.console import as_text, say
 from sctd.errors import UserError, printable
 from sctd.markdown import escaped, fenced
@@ -116,7 +116,7 @@ def test_markup_of_every_kind_is_escaped():
 def test_a_hostile_name_draws_no_markup_in_a_figure():
     pytest.importorskip("matplotlib")
     name = "<script>alert(1)</script> --> $x$ &amp; ]]>"
-    svg = by_layer(name, {name: [0.1, 0.2], "a": [0.2, 0.1]}).svg
+    svg = by_layer(name, {name: [0.1, 0.2], "a": [0.2, 0.1]}, colours_of([name, "a"])).svg
     assert "<script>" not in svg
     import xml.etree.ElementTree as ElementTree
 
