@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sctd.compare.blocks import Block, Heading, Paragraph, Table
 from sctd.compare.statistics import shown_from
 
-Colours = Mapping[str, str]  # arm -> its colour in every drawing
+if TYPE_CHECKING:
+    from sctd.compare.figures import Colours
 
 DRIFT = {"cosine": "cosine", "kl_cls": "KL of [CLS]", "cka": "CKA"}
 SELDOM = 0.05  # a token that is kept less often is not shown as one that is kept most
