@@ -13,7 +13,7 @@ from sctd.train.checkpoint import list_checkpoints
 from sctd.train.metrics import read_metrics
 from sctd.train.pulse import read_heartbeat
 from sctd.train.trainer import Trainer
-from small_runs import config, weights
+from small_runs import config, digest, weights
 from test_remote import s3, store
 
 __all__ = ["s3", "store"]  # fixtures
@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_goes_on_on_another_machine_to_the_same_bytes(
     download(f"{run}/heartbeat.json", tmp_path / "heartbeat.json")
     assert read_heartbeat(tmp_path)["phase"] == "finished"
     download(f"{run}/model/model.safetensors", tmp_path / "fetched")
-    assert (tmp_path / "fetched").read_bytes() == (tmp_path / "whole/model/model.safetensors").read_bytes()
+    assert digest(tmp_path / "fetched") == digest(tmp_path / "whole/model/model.safetensors")
 
 
 def test_what_another_machine_keeps_at_the_address_stays_there(tmp_path, data, machine, monkeypatch):
@@ -195,8 +195,8 @@ def test_another_run_at_the_address_is_not_mixed_with_the_copy_of_the_one_before
     machine("first")
     pretrain(str(data), run, resume="auto")
     pretrain(str(data), str(tmp_path / "alone"), config(**SHORT, seed=2))
-    sent = (tmp_path / "run/model/model.safetensors").read_bytes()
-    assert sent == (tmp_path / "alone/model/model.safetensors").read_bytes()
+    sent = tmp_path / "run/model/model.safetensors"
+    assert digest(sent) == digest(tmp_path / "alone/model/model.safetensors")
 
 
 def test_checkpoints_that_cannot_be_used_are_never_begun_over(tmp_path, data, machine, monkeypatch):
@@ -204,11 +204,11 @@ def test_checkpoints_that_cannot_be_used_are_never_begun_over(tmp_path, data, ma
     stopped_at_8(monkeypatch, data, run)
     for state in (tmp_path / "run/checkpoints").glob("*/state.json"):
         state.write_text("{}", encoding="utf-8")
-    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    before = {path: digest(path) for path in (tmp_path / "run").rglob("*") if path.is_file()}
     machine("second")
     with pytest.raises(UserError, match="has checkpoints, of which none can be used"):
         pretrain(str(data), run, config(**SHORT), resume="if-begun")
-    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert before == {path: digest(path) for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 
 def test_a_damaged_copy_of_a_checkpoint_is_fetched_again(tmp_path, data, monkeypatch):

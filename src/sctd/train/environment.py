@@ -47,5 +47,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "command": shlex.join([_program(), *sys.argv[1:]]),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        # fine enough to tell two runs of one command apart (train/mirror.py)
+        "started": datetime.now(UTC).isoformat(timespec="microseconds"),
     }
