@@ -89,7 +89,7 @@ def asked(data):
     from sctd.train.trainer import data_fingerprint
 
     wanted = {"config": asdict(common()), "data": data_fingerprint(load_prepared(data)), "seeds": [1], "budgets": [1.0]}
-    return json.loads(json.dumps(wanted | {"arms": [["dense", {}], ["drop", {}]], "equal": "steps"}))
+    return json.loads(json.dumps(wanted | {"arms": [["dense", {}], ["drop", {}]], "equal": "steps", "init_from": {}}))
 
 
 def _rows(count):

@@ -320,7 +320,8 @@ def test_time_to_quality_has_a_mean_only_where_every_seed_reaches_the_loss():
     from sctd.compare.results import collect
 
     steps = {"time": {"dense": [1, 2], "drop": [2, 4]}}
-    plan = Plan(["dense", "drop"], [1, 2, 3], [1, 2, 3], [0.5, 1.0], {"dense": 1.0, "drop": 0.5}, {}, steps, "fp32", [])
+    arms, seeds = ["dense", "drop"], [1, 2, 3]
+    plan = Plan(arms, arms, seeds, seeds, [0.5, 1.0], {"dense": 1.0, "drop": 0.5}, {}, steps, "fp32", [])
     losses = {("dense", 1): 4.0, ("dense", 2): 3.0, ("drop", 2): 3.5, ("drop", 4): 2.5}
     runs = [Run(arm, f"{arm} {n} {seed}", n, seed, {}) for (arm, n) in losses for seed in (1, 2, 3)]
     scored = {run.folder: found(losses[run.arm, run.steps]) for run in runs}
@@ -366,6 +367,7 @@ def test_time_to_quality_by_hand():
         ({"arms": ["dense", "drop@optimizer.name=nope"]}, "optimizer.name: there is no 'nope'; choose one of adamw"),
         ({"arms": ["dense", "drop@keep_rule=nope"]}, "dropping.keep_rule: there is no 'nope'"),
         ({"arms": ["dense", "sctd@distance=nope"]}, "consistency.distance: there is no 'nope'"),
+        ({"arms": ["dense", "drop@log.heartbeat=null"]}, "log.heartbeat is null, by which compare knows"),
         ({"budgets": [1.0, float("inf")]}, "--budgets must be above 0, at most 100"),
         ({"rounds": 5}, "--rounds is 5"),
         ({"config": config(**TOY, seed=5)}, "seed is 5, which compare does not use"),
@@ -387,11 +389,31 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_written(tmp_path,
 def test_the_average_of_the_tasks_is_of_those_that_were_planned():
     from sctd.compare.scoring import averaged
 
-    assert averaged(["task:cola", "task:rte", "blimp"], ["task:cola", "task:rte", "task:sst2"]) == [
-        "task:cola",
-        "task:rte",
-    ]
-    assert averaged(["blimp"], ["task:cola", "task:rte"]) == ["task:cola", "task:rte"]
+    assert averaged(["task:cola", "task:rte", "blimp"], ["task:cola", "task:rte", "task:sst2"]) == ["CoLA", "RTE"]
+    assert averaged(["blimp"], ["task:cola", "task:rte"]) == ["CoLA", "RTE"]
+    assert len(averaged(["task:glue", "task:cola"], ["task:glue"])) == len(averaged(["task:glue"], ["task:boolq"])) > 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "average"),
+    [(["cola", "rte", "boolq"], 0.3), (["cola"], None), (["cola", "boolq"], None)],
+)
+def test_there_is_an_average_of_the_tasks_where_all_that_were_planned_are_scored(tmp_path, monkeypatch, asked, average):
+    from sctd.compare import scoring
+    from sctd.compare.plan import Run
+
+    scored = {"cola": ("CoLA", 0.2), "rte": ("RTE", 0.4), "boolq": ("BoolQ", 0.9)}
+
+    def task(run, data, out, name, precision):
+        title, value = scored[name]
+        return {title: {"value": value}}
+
+    monkeypatch.setitem(scoring.KINDS, "task", task)
+    run = Run("dense", "runs/dense/steps-20/seed-1", 20, 1, {"precision": "fp32"})
+    names = [f"task:{name}" for name in asked]
+    tasks = scoring.averaged(["task:cola", "task:rte"], names)
+    found = scoring.score_run(tmp_path, run, names, tmp_path, tasks).get(scoring.TASKS)
+    assert (None if found is None else pytest.approx(found["value"])) == average
 
 
 def test_a_run_that_was_exported_from_its_middle_is_not_finished(data, tmp_path, whole):
@@ -480,6 +502,69 @@ def test_another_comparison_in_the_same_folder_is_refused(data, whole):
 
 
 @pytest.mark.slow
+def test_arms_can_be_added_and_are_shown_not_tested(data, tmp_path, whole):
+    shutil.copytree(whole[0], tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out/runs").rglob("state.json")}
+    results = compare(str(data), str(tmp_path / "out"), [ARMS[0], "drop", ARMS[1]], config(**TOY), [1, 2], "steps")
+    assert results["plan"]["arms"] == [*ARMS, "drop"]
+    assert results["plan"]["first_arms"] == ARMS
+    assert results["comparisons"] == 1
+    found = results["views"]["steps"]["differences"]
+    assert found["drop"]["held-out loss"]["words"] == "not tested"
+    assert found[ARMS[1]] == whole[1]["views"]["steps"]["differences"][ARMS[1]]
+    assert before == {path: path.read_bytes() for path in before}
+    page = (tmp_path / "out/report.md").read_text()
+    assert "Arms drop were added later." in page
+    assert "drop: added when the figures of the others could be known, and not tested." in page
+    again = compare(str(data), str(tmp_path / "out"), [*ARMS, "drop"], config(**TOY), [1, 2], "steps")
+    assert without_time(again["views"]) == without_time(results["views"])
+    with pytest.raises(UserError, match="other arms: give another --out, or all of its arms and more"):
+        compare(str(data), str(tmp_path / "out"), [ARMS[1], ARMS[0], "drop"], config(**TOY), [1, 2], "steps")
+
+
+def test_the_steps_of_an_arm_that_is_added_come_from_its_time_beside_the_first(data, tmp_path, monkeypatch):
+    from sctd.compare import pretraining, step_times
+
+    def step_seconds(settings, data, rounds, advance, on_gpu):
+        return dict(zip([arm for arm, _ in settings], clock.pop(0), strict=True)), {
+            arm: 0.01 for arm, _ in settings[1:]
+        }
+
+    class EnoughError(Exception):
+        pass
+
+    def enough(*rest):
+        raise EnoughError
+
+    monkeypatch.setattr(step_times, "measure_step_times", step_seconds)
+    monkeypatch.setattr(pretraining, "pretrain_all", enough)
+    clock = [[1.0, 0.5], [3.0, 1.0]]
+    for arms in (["dense", "drop"], ["dense", "drop", "random"]):
+        with pytest.raises(EnoughError):
+            compare(str(data), str(tmp_path / "out"), arms, config(**TOY), [1], "time")
+    plan = json.loads((tmp_path / "out/plan.json").read_text())["plan"]
+    assert plan["steps"]["time"] == {"dense": [20], "drop": [40], "random": [60]}
+    assert plan["seconds"] == pytest.approx({"dense": 1.0, "drop": 0.5, "random": 1 / 3})
+
+
+def test_other_weights_to_begin_at_are_another_comparison(data, tmp_path, whole, monkeypatch):
+    from sctd.compare import pretraining
+    from small_runs import continued
+
+    def nothing(*rest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining, "pretrain_all", nothing)
+    shutil.copytree(whole[0] / "runs/dense/steps-20/seed-1/model", tmp_path / "begun")
+    given = (str(data), str(tmp_path / "out"), ["dense", "drop"])
+    with pytest.raises(KeyboardInterrupt):
+        compare(*given, continued(tmp_path / "begun", **TOY), [1], "steps")
+    shutil.rmtree(tmp_path / "begun")
+    shutil.copytree(whole[0] / "runs/dense/steps-20/seed-2/model", tmp_path / "begun")
+    with pytest.raises(UserError, match=r"other weights to begin at \(init_from\)"):
+        compare(*given, continued(tmp_path / "begun", **TOY), [1, 2], "steps")
+
+
 def test_seeds_can_be_added_and_the_page_says_that_they_were(data, tmp_path, whole):
     import shutil
 
@@ -558,7 +643,7 @@ def test_an_arm_has_one_colour_in_all_drawings():
 
 def test_what_can_be_shown_at_all_is_said(whole):
     page = (whole[0] / "report.md").read_text()
-    assert "With 2 seeds and 1 comparison a difference can be shown from 9.0 times its standard deviation" in page
+    assert "With 2 seeds a difference is shown from about 9.0 times its standard deviation" in page
     assert "What the words mean" in page
     assert "word frequencies alone, at" in page
 

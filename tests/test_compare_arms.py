@@ -64,6 +64,12 @@ def test_arms_are_two_or_more_and_differ():
         parse_arms(["dense"])
     with pytest.raises(UserError, match='"drop" and "drop@method=drop" are the same settings'):
         parse_arms(["dense", "drop", "drop@method=drop"])
+    with pytest.raises(UserError, match=r'"dense" and "dense@keep_ratio=0\.2" are the same settings, in all that'):
+        parse_arms(["dense", "dense@keep_ratio=0.2"])
+    with pytest.raises(UserError, match='"drop" and "drop@interval=5" are the same settings, in all that'):
+        parse_arms(["dense", "drop", "drop@interval=5"])
+    with pytest.raises(UserError, match="would have one folder: leave one out"):
+        parse_arms(["dense", "dense"])
     assert [arm.name for arm in parse_arms(["dense", "drop"])] == ["dense", "drop"]
 
 

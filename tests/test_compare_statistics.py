@@ -24,8 +24,20 @@ def test_the_least_effect_that_can_be_shown_is_where_the_test_turns():
     assert shown_from(1, 2) is None
 
 
+def test_where_others_are_shown_less_is_asked_of_a_difference():
+    scatter = np.array([-1.0, 0.0, 1.0])
+    small, large = (dict(enumerate(scatter + d)) for d in (0.9 * shown_from(3, 2), 30.0))
+    none = dict.fromkeys(range(3), 0.0)
+    assert small[0] > -1 + 1.01 * shown_from(3, 1)
+    alone, beside = compare_scores(small, none, 2), compare_scores(large, none, 2)
+    assert not decide([alone], 2)[0].significant
+    assert decide([alone, beside], 2)[0].significant
+
+
 def test_the_smallest_p_of_a_number_of_seeds():
     assert [smallest_p(n) for n in (1, 2, 3, 5, 6)] == [1.0, 0.5, 0.25, 0.0625, 0.03125]
+    for n in (14, 15):  # all patterns, and a sample of them
+        assert sign_flips(np.full(n, 1.0)) == pytest.approx(smallest_p(n), rel=1e-6)
 
 
 def test_holm_by_hand():

@@ -34,11 +34,11 @@ def test_a_stack_is_orthogonalised_as_each_matrix_alone(shape):
         assert torch.linalg.svdvals(one).sub(1).abs().max() < 0.4
 
 
-@pytest.mark.parametrize(("at_once", "dtype", "tolerance"), [(2**24, torch.bfloat16, 0.02), (64, torch.bfloat16, 0.02)])
-def test_twenty_steps_are_torchs(monkeypatch, at_once, dtype, tolerance):
+@pytest.mark.parametrize("at_once", [2**24, 64])
+def test_twenty_steps_are_torchs(monkeypatch, at_once):
     monkeypatch.setattr(muon, "AT_ONCE", at_once)
     ours, theirs = matrices(), matrices()
-    mine = Muon(ours, lr=0.01, weight_decay=0.1, dtype=dtype)
+    mine = Muon(ours, lr=0.01, weight_decay=0.1, dtype=torch.bfloat16)
     torchs = torch.optim.Muon(theirs, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     start = [each.detach().clone() for each in theirs]
     for step in range(20):
@@ -47,7 +47,7 @@ def test_twenty_steps_are_torchs(monkeypatch, at_once, dtype, tolerance):
         mine.step()
         torchs.step()
     for own, other, before in zip(ours, theirs, start, strict=True):
-        assert (own - other).abs().max() < tolerance * (other - before).abs().max()
+        assert (own - other).abs().max() < 0.005 * (other - before).abs().max()  # of bf16 products
         same = mine.state[own]["momentum_buffer"], torchs.state[other]["momentum_buffer"]
         torch.testing.assert_close(*same, atol=1e-6, rtol=1e-6)
 

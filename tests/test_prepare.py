@@ -259,6 +259,12 @@ def test_a_single_document_is_refused(tmp_path: Path) -> None:
     refused("There is only one document in", [str(tmp_path / "a.txt")], tmp_path / "out", documents="file")
 
 
+def test_of_lines_that_are_all_the_same_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("baba bebe\n" * 40)
+    said = "a.txt, 39 more being the same text, and one must be held out for validation: add another."
+    refused(said, [str(tmp_path / "a.txt")], tmp_path / "out", documents="line")
+
+
 def test_a_corpus_of_less_than_one_sequence_is_refused(tmp_path: Path, tokenizer: Path) -> None:
     (tmp_path / "a.txt").write_text("baba\nbebe\n")
     said = "The training text makes 1 tokens, less than one sequence of 32: add text"

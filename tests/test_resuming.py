@@ -124,9 +124,10 @@ def test_a_run_is_not_resumed_with_other_settings_or_other_data(tmp_path, data):
     pretrain(str(data), str(run), config(schedule__steps=2))
     with pytest.raises(UserError, match=r"optimizer\.lr was null, is 0\.5"):
         pretrain(str(data), str(run), config(schedule__steps=2, optimizer__lr=0.5), resume="auto")
-    other = make_prepared(tmp_path / "other", seed=2)
+    other, before = make_prepared(tmp_path / "other", seed=2), (run / "heartbeat.json").read_bytes()
     with pytest.raises(UserError, match="other data"):
         pretrain(str(other), str(run), resume="auto")
+    assert (run / "heartbeat.json").read_bytes() == before  # a slip of the hand makes no run a failed one
     with pytest.raises(UserError, match="no run to resume"):
         pretrain(str(data), str(tmp_path / "none"), resume="auto")
 

@@ -195,7 +195,8 @@ class EvalConfig:
     """Held-out evaluation: full network, no dropout, the same sequences and masks in every run on the same data.
 
     Args:
-        every: steps between evaluations; null: 20 evaluations a run.
+        every: steps between evaluations; null: 20 evaluations a run, fewer in a run so short that they would be most
+            of it.
         sequences: validation sequences to evaluate on (fewer where the data has fewer).
         baselines: also compute what a unigram and a bigram model reach at the same [MASK] inputs.
         probes: cheap signals of what the model understands: `probe:NAME`, `blimp`, `blimp:NAME` (a set or

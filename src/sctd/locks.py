@@ -39,7 +39,10 @@ def locked(path: Path, *, shared: bool = False, waiting: str = "") -> Iterator[I
     """
     while True:
         with disk_errors(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # below /proc, for one, where nothing can be made
+                raise UserError(f"{path.parent} cannot be made ({error.strerror}): choose another place.") from error
             try:
                 opened = path.open("a+")
             except FileNotFoundError:  # its last holder removed the empty folder just now

@@ -143,16 +143,14 @@ def _pretrain(
     from sctd.train.trainer import Interrupted, Trainer, data_fingerprint
 
     before = 0 if checkpoint is None else checkpoint[1].global_step
+    prepared = load_prepared(data)
+    if checkpoint is not None and checkpoint[1].data != data_fingerprint(prepared):
+        raise UserError(f"{run} was begun on other data than {data}: give the --data folder that it was begun with.")
     check_trackers(config.log)
     pulse = Pulse(run if processes.first else None, config.log.heartbeat)
 
     def start() -> Trainer:
         start_from = None if config.init_from is None or checkpoint else model_folder(config.init_from)
-        prepared = load_prepared(data)
-        if checkpoint is not None and checkpoint[1].data != data_fingerprint(prepared):
-            raise UserError(
-                f"{run} was begun on other data than {data}: give the --data folder that it was begun with."
-            )
         signals, sent = _signals(run, config), mirror.send_checkpoint if mirror else None
         trainer = Trainer(run, prepared, config, checkpoint, signals, start_from, processes, pulse, sent)
         trainer.unigram_loss = processes.on_first(lambda: begin(trainer, prepared, start_from))

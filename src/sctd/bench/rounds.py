@@ -117,8 +117,9 @@ def measure(
         for worker in workers:
             advance(f"parts of {worker.arm}")
             for kind in worker.kinds:
-                found = [worker.step(kind, in_parts=True)["parts"] for _ in range(IN_PARTS)]
-                if found[0]:
+                found = [worker.step(kind, in_parts=True)["parts"]]
+                if found[0]:  # not of a peer
+                    found += [worker.step(kind, in_parts=True)["parts"] for _ in range(IN_PARTS - 1)]
                     mean = {name: sum(each[name] for each in found) / IN_PARTS for name in found[0]}
                     parts.setdefault(worker.arm, {})[kind] = mean
     return times, {"bytes": memory, "parts": parts}

@@ -14,6 +14,7 @@ METHODS = ("dense", "drop", "sctd")
 # a keep rule's name alone means token dropping by that rule
 RULES = ("random", "frequency")
 FILES = (".yaml", ".yml")
+_UNUSED = {"dense": ("dropping.", "consistency."), "drop": ("consistency.",)}  # method -> sections that it does without
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,24 @@ def parse_arms(texts: list[str], common: Mapping[str, Any] | None = None) -> lis
     if len(texts) < 2:
         raise UserError("--arms: give two arms or more, the first being what the others are compared with.")
     arms = [parse_arm(text) for text in texts]
-    whole = [{**(common or {}), **arm.settings} for arm in arms]
+    whole = [_effective({**(common or {}), **arm.settings}) for arm in arms]
     for number, arm in enumerate(arms):
         for other in range(number):
             if arms[other].folder == arm.folder:
-                raise UserError(
-                    f'--arms: "{arms[other].name}" and "{arm.name}" would have one folder: rename one of the files.'
-                )
+                way_out = "leave one out" if arms[other].name == arm.name else "rename one of the files"
+                raise UserError(f'--arms: "{arms[other].name}" and "{arm.name}" would have one folder: {way_out}.')
             if whole[number] == whole[other]:
-                raise UserError(f'--arms: "{arms[other].name}" and "{arm.name}" are the same settings; leave one out.')
+                raise UserError(
+                    f'--arms: "{arms[other].name}" and "{arm.name}" are the same settings, in all that their method '
+                    "uses; leave one out."
+                )
     return arms
+
+
+def _effective(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings without those that their method does not use."""
+    unused = _UNUSED.get(str(settings.get("method")), ())
+    return {key: value for key, value in settings.items() if not key.startswith(unused)}
 
 
 def _base(name: str, text: str) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def compare(
         data: folder that `sctd prepare` wrote.
         out: folder for everything.
         arms: two or more of `dense`, `drop`, `sctd`, a keep rule (`random`, `frequency`), a recipe, each with overrides
-            if wanted: `sctd@interval=5`, `random@keep_ratio=0.25`, `dense@steps=2000`.
+            if wanted: `sctd@interval=5`, `random@keep_ratio=0.25`, `dense@steps=2000`. Later commands may add some,
+            which are shown and not tested.
         config: what all arms have in common; its schedule.steps are the first arm's.
         seeds: of the runs, the same for every arm; null: 1, 2 and 3. Later commands may add some, which is reported.
         equal: `steps`, `time`, or `both`.
@@ -91,6 +92,7 @@ def compare(
 
     import json
 
+    from sctd.hf.load import model_fingerprint, model_folder
     from sctd.locks import alone
     from sctd.tokens.prepared import load_prepared
     from sctd.train.trainer import data_fingerprint
@@ -104,6 +106,8 @@ def compare(
         "budgets": budgets,
         "equal": equal,
     }
+    starts = {str(each) for each in (config.init_from, *_of_arms(chosen, "init_from")) if each is not None}
+    asked["init_from"] = {place: model_fingerprint(model_folder(place)) for place in sorted(starts)}
     asked = json.loads(json.dumps(asked))  # as it is read back
     if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"{out} exists and holds no comparison: give another --out.")
@@ -160,7 +164,7 @@ def _carry_out(
         loss, about = held_out(folder / run.folder)
         more = score_run(folder, run, scores if run in to_score else [], places, tasks)
         found[run.folder] = {"scores": loss | more, "about": about}
-    results = collect(plan, runs, found)
+    results = collect(plan, runs, found, [arm.name for arm in arms[1:] if "schedule.steps" in arm.settings])
     results |= {"asked": asked, "environment": environment(choose_device(config.device))}
     results["environment"] |= began_and_ended(folder, runs)
     results |= {"facts": facts(config, prepared), "costs": costs(runs, prepared)}
@@ -191,6 +195,11 @@ def _check(config: PretrainConfig, seeds: list[int], budgets: list[float], equal
         )
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}; it must be 1 or more.")
+
+
+def _of_arms(arms: list[Arm], name: str) -> list[Any]:
+    """What the arms set of their own for a setting."""
+    return [arm.settings[name] for arm in arms if name in arm.settings]
 
 
 def _how_long(runs: list[Run], seconds: dict[str, float]) -> str:

@@ -17,7 +17,14 @@ from sctd.recipe import build_config
 VIEWS = ("steps", "time")
 # of a Plan in plan.json
 FORM = {
-    **{"arms": [str], "seeds": [int], "first_seeds": [int], "budgets": [NUMBER], "seconds": {"*": NUMBER}},
+    **{
+        "arms": [str],
+        "first_arms": [str],
+        "seeds": [int],
+        "first_seeds": [int],
+        "budgets": [NUMBER],
+        "seconds": {"*": NUMBER},
+    },
     **{"doubts": {"*": NUMBER}},
     **{"precision": str, "scores": [str], "steps": {"*": {"*": [int]}}},
 }
@@ -48,6 +55,7 @@ class Plan:
 
     Args:
         arms: their names, in order; the first is what the others are compared with.
+        first_arms: those of the first command; others were added later, and are not tested.
         seeds: of every arm.
         first_seeds: those of the first command; others were added when the figures of these could be known.
         budgets: as multiples of the first arm's steps.
@@ -59,6 +67,7 @@ class Plan:
     """
 
     arms: list[str]
+    first_arms: list[str]
     seeds: list[int]
     first_seeds: list[int]
     budgets: list[float]
@@ -160,6 +169,8 @@ def answers(plan: Plan, asked: Mapping[str, Any]) -> bool:
         plan.arms == [name for name, _ in asked["arms"]]
         and plan.seeds == asked["seeds"]
         and {*plan.first_seeds} <= {*plan.seeds}
+        and plan.arms[0] in plan.first_arms
+        and {*plan.first_arms} <= names
         and plan.budgets == asked["budgets"]
         and plan.steps.keys() == {*(VIEWS if asked["equal"] == "both" else [asked["equal"]])}
         and all(view.keys() == names and all(view.values()) for view in plan.steps.values())

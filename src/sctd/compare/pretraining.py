@@ -140,9 +140,8 @@ def _name(run: Run) -> str:
 def _command(folder: Path, run: Run, data: str) -> list[str]:
     """Begins the run, or goes on with it; its recipe is written."""
     path = folder / run.folder
-    command = [sys.executable, "-m", "sctd", "pretrain", "--data", data, "--out", str(path)]
-    if any((path / "checkpoints").glob("step-*")):
-        return [*command, "--resume"]
+    # which of both, the run itself decides, when it has its folder to itself
+    command = [sys.executable, "-m", "sctd", "pretrain", "--data", data, "--out", str(path), "--resume", "if-begun"]
     recipe = folder / "recipes" / f"{_name(run)}.yaml"
     with disk_errors(folder):
         recipe.parent.mkdir(parents=True, exist_ok=True)

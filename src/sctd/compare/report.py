@@ -91,6 +91,7 @@ def verdict(results: dict[str, Any]) -> str:
             own = f", with {found['arms'][arm]['steps']:,} steps of its own," if arm in own_length(results) else ""
             size, reach, _ = _sizes(LOSS, each[LOSS])
             sure = f", 95 % interval {reach}" if reach else ""
+            sure += "" if each[LOSS]["corrected_p"] is None else f", corrected p {each[LOSS]['corrected_p']:.3f}"
             parts.append(f"{arm}{own} ends at {mine:.3f} ({size}{sure}: {each[LOSS]['words']})")
         if parts:
             sentences.append(
@@ -100,7 +101,19 @@ def verdict(results: dict[str, Any]) -> str:
     shares = [f"{arm} {in_words(share)}" for arm, share in results["time_to_quality"].items() if arm != base]
     if shares:
         sentences.append(f"Share of {base}'s time for the loss that {base} ends with: {'; '.join(shares)}.")
+    doubt = doubtful(base, results["plan"]["doubts"])
+    sentences += [] if doubt is None else [doubt]
+    for what, added in _added(results).items():
+        sentences += [f"{what} {', '.join(map(str, added))} were added later."] if added else []
     return " ".join([*sentences, *_plateau(results)])
+
+
+def _added(results: dict[str, Any]) -> dict[str, list[Any]]:
+    plan = results["plan"]
+    return {
+        "Seeds": [seed for seed in plan["seeds"] if seed not in plan["first_seeds"]],
+        "Arms": [arm for arm in plan["arms"] if arm not in plan["first_arms"]],
+    }
 
 
 def _plateau(results: dict[str, Any]) -> list[str]:
@@ -111,8 +124,8 @@ def _plateau(results: dict[str, Any]) -> list[str]:
     if not stuck:
         return []
     return [
-        f"Of {', '.join(stuck)} the loss at [MASK] is the level of word frequencies alone: not yet begun to read "
-        "context, so that these figures say nothing of the methods; give them more steps."
+        f"At [MASK] inputs {', '.join(stuck)} {'is' if len(stuck) == 1 else 'are'} no better than word frequencies "
+        "alone, having not yet begun to read context: these figures say nothing of the methods; give more steps."
     ]
 
 
@@ -135,7 +148,7 @@ def scores_table(found: dict[str, Any]) -> Table:
         "arm",
         "steps",
         "tokens",
-        "seconds by the clock",
+        "seconds by the clock (median)",
         "ms a step by the clock",
         names[0],
         "at [MASK]",
@@ -180,13 +193,14 @@ def _sizes(name: str, one: dict[str, Any]) -> list[str]:
 def how_sure(results: dict[str, Any]) -> str:
     """What the numbers of seeds and of comparisons allow."""
     seeds = len(results["plan"]["seeds"])
-    added = [seed for seed in results["plan"]["seeds"] if seed not in results["plan"]["first_seeds"]]
+    added, arms = _added(results).values()
     later = (
         f" Seeds {', '.join(map(str, added))} were added when the figures of the others could be known: whoever adds "
         "seeds until something is significant finds it too often."
         if added
         else ""
     )
+    later += f" {', '.join(arms)}: added when the figures of the others could be known, and not tested." if arms else ""
     unscored = ", ".join(results["not_scored"])
     missing = f", and {unscored}, planned, not scored, and corrected for all the same" if unscored else ""
     if seeds < FEWEST:
@@ -195,7 +209,7 @@ def how_sure(results: dict[str, Any]) -> str:
         f"Arms are paired by their {seeds} seeds.",
         f"Tested, and fixed before the runs: {', '.join(results['tested'])}{missing}; p corrected by Holm's method.",
         sections.power(seeds, results["comparisons"]),
-        f"With so many seeds exact sign flips can reach p = {smallest_p(seeds):.3g} at the least; where that is not "
+        f"With so many seeds sign flips can reach p = {smallest_p(seeds):.3g} at the least; where that is not "
         "enough, Student's paired t decides.",
         "Intervals have the variance of the seeds and, of BLiMP, of its sets; each is for one comparison, uncorrected.",
     ]
@@ -206,7 +220,8 @@ def quality_table(results: dict[str, Any]) -> Table:
     """The share of the first arm's time that an arm needs for the first arm's loss."""
     base = results["plan"]["arms"][0]
     rows = []
+    doubts = results["plan"]["doubts"]
     for arm, each in results["time_to_quality"].items():
         by_seed = ", ".join(f"{s:.2f}" if isinstance(s, float) else s for s in each["by_seed"].values())
-        rows.append([arm, in_words(each), by_seed])
-    return Table(["arm", f"share of {base}'s time (all seeds)", "by seed"], rows)
+        rows.append([arm, in_words(each), by_seed, f"{doubts[arm]:.0%}" if arm in doubts else ""])
+    return Table(["arm", f"share of {base}'s time (all seeds)", "by seed", "its step time is known to"], rows)

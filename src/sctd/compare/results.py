@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
@@ -21,17 +21,23 @@ MOST_OTHERS = 3
 Found = Mapping[str, Mapping[str, Any]]  # a run's folder -> {"scores", "about"}
 
 
-def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
+def collect(plan: Plan, runs: list[Run], found: Found, own_length: Collection[str] = ()) -> dict[str, Any]:
     """What the report shows.
+
+    Args:
+        plan: what was fixed before the first run.
+        runs: all of them.
+        found: what each scored.
+        own_length: arms that have a number of steps of their own, and so no time to quality.
 
     Returns:
         `tested`: the scores that are, fixed before the runs; `not_scored`: what was to be tested and was not scored;
-        `comparisons`: how many differences these make together; `views`:
-        view -> {arms: arm -> {steps, seconds: of training, by the clock of its runs, tokens, scores: name -> {by_seed,
-        mean}, drift}, differences: arm -> name -> Difference and `words`, of arms whose runs are not those of a view
-        before}; `time_to_quality`: arm -> {by_seed, mean, low, high}, shares of the first arm's time, with two budgets
-        or more; `runs`: folder -> what each run scored. Each view also has `pairs` of the arms beside the first, where
-        these are MOST_OTHERS at most.
+        `comparisons`: how many differences these make together; `views`: view -> {arms: arm -> {steps, seconds: of
+        training, by the clock of its runs, their median, tokens, scores: name -> {by_seed, mean}, drift}, differences:
+        arm -> name -> Difference and `words`, of arms whose runs are not those of a view before}; `time_to_quality`:
+        arm -> {by_seed, mean, low, high}, shares of the first arm's time, with two budgets or more; `runs`: folder ->
+        what each run scored. Each view also has `pairs` of the arms beside the first, where these are MOST_OTHERS at
+        most.
     """
     by_place = {(run.arm, run.steps, run.seed): run.folder for run in runs}
     base = plan.arms[0]
@@ -69,10 +75,12 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
             for arm, other, both in (_pairs(scored, names) if len(numbers) <= MOST_OTHERS else [])
             if frozenset({(arm, numbers[arm]), (other, numbers[other])}) in new
         ]
-    decided = iter(decide([d for d, (_, _, name) in zip(differences, places, strict=True) if name in tested], count))
-    for difference, (view, arm, name) in zip(differences, places, strict=True):
+    # what was asked for first, scores and arms, is tested
+    is_tested = [name in tested and arm in plan.first_arms for _, arm, name in places]
+    decided = iter(decide([d for d, one in zip(differences, is_tested, strict=True) if one], count))
+    for difference, (view, arm, name), so in zip(differences, places, is_tested, strict=True):
         better = "lower" if name in LOWER_IS_BETTER else "higher"
-        if name in tested:
+        if so:
             one = next(decided)
             words = in_words(one, better)
         else:
@@ -84,7 +92,7 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
         "not_scored": [name for name in planned if name not in names],
         "comparisons": count,
         "views": views,
-        "time_to_quality": _time_to_quality(plan, by_place, found),
+        "time_to_quality": _time_to_quality(plan, by_place, found, own_length),
         "runs": {
             run.folder: {"arm": run.arm, "steps": run.steps, "seed": run.seed, **_without_examples(found[run.folder])}
             for run in runs
@@ -94,7 +102,8 @@ def collect(plan: Plan, runs: list[Run], found: Found) -> dict[str, Any]:
 
 def comparisons(plan: Plan) -> int:
     """How many differences are tested, for which p is corrected."""
-    return len(differences_of(plan)) * len(planned_titles(plan.scores))
+    first = [arm for _, arm in differences_of(plan) if arm in plan.first_arms]
+    return len(first) * len(planned_titles(plan.scores))
 
 
 def _pairs(scored: Mapping[str, Mapping[int, Mapping[str, Any]]], names: list[str]) -> list[list[Any]]:
@@ -118,7 +127,8 @@ def _arm(steps: int, each: Mapping[int, Mapping[str, Any]], names: list[str]) ->
         }
     return {
         "steps": steps,
-        "seconds": statistics.fmean(one["about"]["seconds"] for one in each.values()),
+        # one run that stood still says nothing of the others
+        "seconds": statistics.median(one["about"]["seconds"] for one in each.values()),
         "tokens": next(iter(each.values()))["about"]["tokens"],
         "scores": scores,
         "at_mask": _mean_of(each, "eval_loss_mask"),
@@ -155,7 +165,7 @@ def _drift(each: list[Mapping[str, Any]]) -> dict[str, list[float | None]] | Non
     return means
 
 
-def _time_to_quality(plan: Plan, by_place: Any, found: Found) -> dict[str, Any]:
+def _time_to_quality(plan: Plan, by_place: Any, found: Found, own_length: Collection[str]) -> dict[str, Any]:
     """Of each arm's runs of all lengths, in seconds that were measured before the runs."""
     if "time" not in plan.steps:
         return {}
@@ -163,8 +173,8 @@ def _time_to_quality(plan: Plan, by_place: Any, found: Found) -> dict[str, Any]:
     base = plan.arms[0]
     steps = plan.steps["time"]
     for arm in plan.arms:
-        if len(steps[arm]) != len(plan.budgets):
-            continue  # an arm of its own number of steps
+        if arm in own_length:
+            continue
         lengths = sorted({number for view in plan.steps.values() for number in view[arm]})
         by_seed: dict[str, Any] = {}
         for seed in plan.seeds:

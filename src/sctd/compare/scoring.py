@@ -138,9 +138,7 @@ def check_scores(names: list[str], data: str | None) -> None:
 
 def planned_titles(names: list[str]) -> list[str]:
     """The scores that these names mean and that are tested: means over many, and a task that is the only one."""
-    from sctd.scores.tasks.table import choose_tasks
-
-    tasks = [task.title for name in names if name.startswith("task:") for task in choose_tasks([name[5:]])]
+    tasks = _titles(names)
     found = [LOSS, *([BLIMP] if "blimp" in names else [])]
     found += [f"{PROBES} (mean)", f"{PROBES} ([CLS])"] if "probe" in names else []
     return [*found, *([TASKS] if len(tasks) > 1 else tasks)]
@@ -179,9 +177,20 @@ def _leave_signals_alone() -> None:
 
 
 def averaged(planned: list[str], asked: list[str]) -> list[str]:
-    """The tasks whose average is a score: those that were planned, so that one asked for later does not change it."""
-    first, all_of_them = ([name for name in names if name.startswith("task:")] for names in (planned, asked))
-    return first if len(first) > 1 else all_of_them
+    """Titles of the tasks whose average is a score: those that were planned, where these are several.
+
+    So a task that is asked for later does not change it; with one of them left out, there is none.
+    """
+    first = _titles(planned)
+    return first if len(first) > 1 else _titles(asked)
+
+
+def _titles(names: list[str]) -> list[str]:
+    """Of the tasks, single ones and groups, that names of scores mean."""
+    from sctd.scores.tasks.table import choose_tasks
+
+    tasks = [task.title for name in names if name.startswith("task:") for task in choose_tasks([name[5:]])]
+    return list(dict.fromkeys(tasks))
 
 
 def score_run(
@@ -194,13 +203,12 @@ def score_run(
         run: a finished one.
         names: as `--scores`.
         data: as `--scores-data`.
-        tasks: of these the average is a score too, if there are two or more; see `averaged`.
+        tasks: titles, of which the average is a score too, if there are two or more and all are scored; `averaged`.
         quiet: show no progress either.
     """
     out = folder / "scores" / Path(run.folder).relative_to("runs")
     precision = cast("Precision", run.settings["precision"])
     scores: Scores = {}
-    of_tasks: list[float] = []
     for name in names:
         kind, _, of = name.partition(":")
         assert data is not None
@@ -210,7 +218,6 @@ def score_run(
                 hidden.enter_context(contextlib.redirect_stderr(io.StringIO()))
             found = KINDS[kind](folder / run.folder, data, out, of, precision)
         scores |= found
-        of_tasks += [each["value"] for each in found.values()] if name in tasks else []
-    if len(of_tasks) > 1:
-        scores[TASKS] = {"value": statistics.fmean(of_tasks)}
+    if len(tasks) > 1 and scores.keys() >= {*tasks}:
+        scores[TASKS] = {"value": statistics.fmean(scores[title]["value"] for title in tasks)}
     return scores

@@ -20,9 +20,15 @@ def power(seeds: int, comparisons: int) -> str:
     least = shown_from(seeds, comparisons)
     if least is None:
         return "One seed shows nothing of another one, so nothing is tested: give several --seeds."
+    if comparisons == 1:
+        return (
+            f"With {seeds} seeds a difference is shown from about {least:.1f} times its standard deviation over the "
+            "seeds on; more seeds show smaller ones."
+        )
     return (
-        f"With {seeds} seeds and {comparisons} comparison{'s' if comparisons > 1 else ''} a difference can be shown "
-        f"from {least:.1f} times its standard deviation over the seeds on; more seeds show smaller ones."
+        f"With {seeds} seeds and {comparisons} comparisons a difference is shown from about {least:.1f} times its "
+        f"standard deviation over the seeds on; where the others are shown too, from {shown_from(seeds, 1):.1f} times "
+        "on; more seeds show smaller ones."
     )
 
 
@@ -146,9 +152,8 @@ def made(results: dict[str, Any]) -> str:
     """Command, machine and versions."""
     environment = results["environment"]
     lines = [environment["command"], ""]
-    lines += [
-        f"{name}: {environment[name]}" for name in ("started", "ended", "device", "cpu", "cores", "threads", "sctd")
-    ]
+    shown = ("started", "ended", "device", "cpu", "cores", "threads", "sctd")
+    lines += [f"{name}: {environment[name]}" for name in shown if name in environment]  # older ones have no end
     lines += [f"{name}: {version}" for name, version in environment["packages"].items()]
     lines.append(f"precision: {results['plan']['precision']}")
     lines.append(f"data: manifest {results['asked']['data']}")

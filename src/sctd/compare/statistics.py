@@ -2,7 +2,7 @@
 
 Arms are paired by their seeds (the same seed gives two arms the same batches and masks) and by their examples (every
 model is scored on the same ones). The interval has the variance of both levels; the decision is a test over the seeds:
-exact sign flips where the number of seeds lets them reach the level that is asked, Student's paired t otherwise.
+sign flips where the number of seeds lets them reach the level that is asked, Student's paired t otherwise.
 
 No bootstrap: over two or three seeds its percentile interval is little more than their range, and covers the truth in
 half to three quarters of cases (tests/test_compare_statistics.py holds this interval to 95 %).
@@ -53,12 +53,14 @@ class Difference:
 
 
 def smallest_p(seeds: int) -> float:
-    """The least two-sided p of sign flips over so many pairs: 2 of 2**n."""
-    return min(1.0, 2.0 / 2**seeds)
+    """The least two-sided p of sign flips over so many pairs: 2 of 2**n; of a sample, 2 of one more than it has."""
+    return min(1.0, 2.0 / (2**seeds if seeds <= EXACT_UP_TO else 2**EXACT_UP_TO + 1))
 
 
 def shown_from(seeds: int, comparisons: int, alpha: float = ALPHA) -> float | None:
-    """The least effect size d that can be significant beside so many comparisons; null with one seed.
+    """The effect size d from which a difference is significant whatever the other comparisons give; null with one seed.
+
+    Holm's method asks less of it where others are significant: with 1 comparison, the least that can be.
 
     By the test that `compare_scores` takes; sign flips can reach the level from about the d at which Student's t does.
     """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
 from sctd.errors import UserError, first_line
+from sctd.files import sha256_file
 from sctd.json_text import read_json
 
 HUB = "hf:"
@@ -16,6 +18,18 @@ MOST_PARTS = 512
 MASKED_LM = "AutoModelForMaskedLM"
 # key of config.json in which an export says what the model has read: {"seq_len": S, "token_types": 1 or 2}
 TRAINED_ON = "sctd_trained_on"
+# what a model's folder consists of; other files may lie beside them
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+OF_A_MODEL = (
+    *(*WEIGHTS, "*.safetensors.index.json", "config.json", "tokenizer.json"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
+)
+
+
+def model_fingerprint(folder: Path) -> str:
+    """SHA-256 of a folder's weights, config and tokenizer."""
+    files = sorted({file for pattern in OF_A_MODEL for file in folder.glob(pattern)})
+    return hashlib.sha256("".join(map(sha256_file, files)).encode()).hexdigest()
 
 
 def model_folder(model: str | Path) -> Path:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sctd.errors import UserError, first_line
-from sctd.files import sha256_file
-from sctd.hf.load import TRAINED_ON, load_config, load_network, model_folder
+from sctd.hf.load import TRAINED_ON, WEIGHTS, load_config, load_network, model_fingerprint, model_folder
 from sctd.tokens.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     import torch
-
-# what a model's folder consists of; other files may lie beside them
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-OF_A_MODEL = (
-    *(*WEIGHTS, "*.safetensors.index.json", "config.json", "tokenizer.json"),
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
-)
 
 
 @dataclass(frozen=True)
@@ -57,8 +48,7 @@ class Encoder:
 
     def fingerprint(self) -> str:
         """SHA-256 of weights, config and tokenizer: what results belong to."""
-        files = sorted({file for pattern in OF_A_MODEL for file in self.folder.glob(pattern)})
-        return hashlib.sha256("".join(map(sha256_file, files)).encode()).hexdigest()
+        return model_fingerprint(self.folder)
 
     def network(self, kind: str = "AutoModel", **settings: Any) -> Any:
         """A fresh copy of the weights under a transformers class, on the device, in evaluation mode."""

@@ -24,7 +24,10 @@ def text_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
                 "break it into lines of one paragraph each."
             )
         if b"\0" in line:
-            raise UserError(f"{name}, line {number}, holds a NUL byte: this is not a text file; leave it out.")
+            raise UserError(
+                f"{name}, line {number}, holds a NUL byte: this is no text, which is to be left out, or UTF-16, which "
+                "iconv -f utf-16 -t utf-8 changes."
+            )
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:

@@ -17,7 +17,8 @@ from sctd.tokens.parts import Part, parse_part
 if TYPE_CHECKING:
     from sctd.tokens.manifest import Manifest
 
-FEW_SEQUENCES = 100  # held out, below which it is said
+FEW_SEQUENCES, FEW_DOCUMENTS = 100, 10  # held out, below which it is said
+FEW_BYTES = 2**20  # of text, below which a rate says nothing
 
 
 def prepare(
@@ -191,19 +192,27 @@ def _closing_sentences(manifest: Manifest, out: str, seconds: float | None) -> N
     """`seconds` is None where an earlier run did part of the work, and a rate would say nothing."""
     train, validation = manifest.splits["train"], manifest.splits["validation"]
     size = train.bytes + validation.bytes
-    rate = f", in {seconds:,.1f} s ({size / 1e6 / max(seconds, 1e-3):.1f} MB/s)" if seconds is not None else ""
+    rate = "" if seconds is None else f", in {seconds:,.1f} s"
+    if rate and size >= FEW_BYTES:  # of less it would be the rate of starting up
+        rate += f" ({size / 1e6 / max(seconds or 0, 1e-3):.1f} MB/s)"
     say(
         f"{train.documents + validation.documents:,} documents, {size / 1e6:,.1f} MB of text "
         f"({manifest.duplicates_removed:,} duplicates removed){rate}."
     )
     say(
         f"{manifest.tokenizer.kind} tokenizer of {manifest.vocab_size:,} tokens. What knows the tokens' frequencies "
-        f"alone reaches a loss of {manifest.unigram_entropy:.2f} nats a token: training must get below that."
+        f"alone reaches a loss of about {manifest.unigram_entropy:.2f} nats at [MASK] inputs: training must get below "
+        "that."
     )
     for name, split in (("Training", train), ("Validation", validation)):
         say(
             f"{name}: {split.documents:,} documents, {split.tokens:,} tokens, "
             f"{split.sequences:,} sequences of {manifest.seq_len}."
+        )
+    if validation.documents < FEW_DOCUMENTS <= validation.sequences // 10:
+        say(
+            f"All held-out sequences are of {validation.documents:,} documents, which may not be like the others: "
+            "give more text, or a larger --validation-share."
         )
     if validation.sequences < FEW_SEQUENCES:
         say(

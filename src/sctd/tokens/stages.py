@@ -73,7 +73,7 @@ def survey_and_tokenizer(
             if tokenizer is None:
                 sample.add(block.documents)
             bar.update(task, note=_rate(survey.bytes, started))
-    _refuse_too_few(survey, sources)
+    _refuse_too_few(survey, sources, options.documents)
     if tokenizer is None:
         say(f"Training a {kind} tokenizer on {sample.size / 1e6:,.1f} MB of text ...")
         with whole_folder(folder) as aside:
@@ -207,14 +207,17 @@ def _read_survey(path: Path) -> Survey:
         raise UserError(f"{path} is damaged ({error}): delete it, and the same command makes it again.") from error
 
 
-def _refuse_too_few(survey: Survey, sources: list[Source]) -> None:
+def _refuse_too_few(survey: Survey, sources: list[Source], documents: str) -> None:
     names = ", ".join(source.path for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
     if survey.documents == 0:
         raise UserError(f"There is no text in {names}: give files that hold some.")
     if survey.documents == 1:
+        same = survey.duplicates
+        others = f", {same:,} more being the same text" if same else ""
+        lines = "" if documents == "line" else ", or make every line a document with --documents line"
         raise UserError(
-            f"There is only one document in {names}, and one must be held out for validation: "
-            "add another, or make every line a document with --documents line."
+            f"There is only one document in {names}{others}, and one must be held out for validation: "
+            f"add another{lines}."
         )
 
 

@@ -57,7 +57,8 @@ def resumed(run: Path, config: PretrainConfig, checkpoint: tuple[Path, TrainStat
         if was != now:
             raise UserError(
                 f"{run} was begun with other settings ({name} was {as_written(was)}, is {as_written(now)}): resume "
-                "with --resume alone, or start a new run with another --out."
+                "with --resume alone, or start a new run with another --out, from this one's model, if wanted, by "
+                f"--config continue --init-from {run}."
             )
     for name in free:
         section, _, key = name.rpartition(".")

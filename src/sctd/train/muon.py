@@ -1,8 +1,8 @@
 """Muon (Jordan et al., 2024), matrices of one shape together: what `torch.optim.Muon` does, in fewer products.
 
 Two things differ from torch's. Its products are in bf16, which a processor without bf16 multiplies hundreds of times
-slower than float32; here they are in the run's precision. And it orthogonalises one matrix after the other, on a GPU
-some 900 kernels a step.
+slower than float32; here they are in bf16 in bf16 runs, else in float32. And it orthogonalises one matrix after the
+other, on a GPU some 900 kernels a step.
 """
 
 from __future__ import annotations

@@ -90,9 +90,10 @@ def bert_config(
             gradient_checkpointing=settings.gradient_checkpointing,
         )
     if shape.max_position_embeddings < length:
+        way_out = "" if start is not None else ", or raise model.max_position_embeddings"
         raise UserError(
             f"The data's sequences have {length} tokens and the model reads {shape.max_position_embeddings} at "
-            "most: prepare the data with a smaller --seq-len, or raise model.max_position_embeddings."
+            f"most: prepare the data with a smaller --seq-len{way_out}."
         )
     return shape
 

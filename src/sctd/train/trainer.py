@@ -139,8 +139,10 @@ class Trainer:
         if config.compile:
             say("The first step of each kind is compiled, which may take minutes; Ctrl-C waits for its end.")
         self.steps = choices["steps"] if choices else self._decide_steps()
+        # 20 evaluations, but not so many that a short run is mostly these
+        held_out = sum(len(rows) for rows, _ in self.eval_pairs)
         self.every = {
-            "eval": config.eval.every or max(1, self.steps // 20),
+            "eval": config.eval.every or max(1, self.steps // 20, held_out // config.batch.size),
             "checkpoint": config.checkpoint.every or max(1, self.steps // 10),
             "log": config.log.every or max(1, self.steps // 200),
         }
