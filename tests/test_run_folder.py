@@ -242,6 +242,19 @@ def test_the_best_checkpoint_is_one_that_was_evaluated(tmp_path, data, monkeypat
     assert names(tmp_path / "run") == ["step-12", "step-4"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="has no /proc")
+@pytest.mark.parametrize("verb", ["pretrain", "prepare"])
+def test_a_place_where_nothing_can_be_made_is_one_sentence(tmp_path, data, capfd, verb):
+    text = tmp_path / "text.txt"
+    text.write_text("Some words.\n\nSome more.\n", encoding="utf-8")
+    words = {
+        "pretrain": ["--data", data, "--config", "mini", "--schedule.steps", "1"],
+        "prepare": ["--input", str(text)],
+    }[verb]
+    assert main([verb, *words, "--out", "/proc/nope"]) == 2
+    assert "cannot be made (No such file or directory): choose another place." in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("verb", ["pretrain", "prepare", "export"])
 def test_a_link_that_leads_nowhere_is_one_sentence(tmp_path, data, capfd, verb):
     (tmp_path / "disk").symlink_to(tmp_path / "not-mounted")

@@ -25,6 +25,13 @@ def data(tmp_path_factory):
     return make_prepared(tmp_path_factory.mktemp("prepared"))
 
 
+def test_a_short_run_is_not_mostly_evaluated(tmp_path, data):
+    settings = {"schedule__steps": 20, "eval__every": None, "eval__sequences": 16}  # 16 held out, 8 a step
+    pretrain(str(data), str(tmp_path / "run"), config(**settings))
+    evaluated = [line["step"] for line in read_metrics(tmp_path / "run") if "eval_loss" in line]
+    assert evaluated == [*range(0, 21, 2)]
+
+
 def test_the_runs_folder_holds_what_the_design_says(tmp_path, data):
     run = tmp_path / "run"
     figures = pretrain(str(data), str(run), config(log__tensorboard=True, schedule__steps=20, checkpoint__keep=2))

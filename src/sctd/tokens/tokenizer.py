@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sctd.console import say
 from sctd.errors import UserError, first_line
 from sctd.tokens.manifest import MOST_IDS, SpecialIds, TokenizerInfo, folder_sha256
 
@@ -68,6 +69,8 @@ def _load(given: str) -> Any:
                 kind = {"tokenizer_type": "bert"}
         elif not _HUB_NAME.fullmatch(given):  # asking the hub for a mistyped path takes its time
             raise FileNotFoundError("there is no such folder")
+        else:
+            say(f"There is no folder {given}; the Hugging Face hub is asked for a tokenizer of that name.")
         loaded = AutoTokenizer.from_pretrained(str(place) if place.is_dir() else given, **kind, trust_remote_code=False)
         try_out(loaded)
         return loaded
