@@ -1,6 +1,7 @@
 """A look at runs from their own records."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -58,6 +59,14 @@ def test_a_run_that_writes_no_more_is_silent(place, tmp_path):
     assert look(run, now=written + 60).state == "running"
     assert look(run, now=written + 600).state == "silent"
     assert look(run, now=written + 600).seconds_left is None
+
+
+def test_a_stopped_run_shows_the_step_at_which_it_stopped(place, tmp_path):
+    run = copy(place, tmp_path, 3)
+    beat = json.loads((place / "some/one/heartbeat.json").read_text()) | {"phase": "stopped", "step": 17}
+    beat["time"] = datetime.now(UTC).isoformat(timespec="seconds")
+    (run / "heartbeat.json").write_text(json.dumps(beat))
+    assert (look(run).state, look(run).step) == ("stopped", 17)
 
 
 def test_a_run_that_has_written_nothing_yet_is_not_begun(place, tmp_path):

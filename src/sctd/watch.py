@@ -25,7 +25,7 @@ class Look:
     Args:
         name: its folder.
         method: dense, drop or sctd.
-        step: the last one logged.
+        step: the last one logged, or told by the heartbeat.
         steps: how many there will be; null where the run has not said it yet.
         loss: training loss, mean since the line before.
         eval_loss: held-out loss of the full network, the newest.
@@ -108,12 +108,13 @@ def look(run: Path, now: float | None = None) -> Look:
     if not lines:
         return Look(str(run), config.method, steps=steps)
     rate, distance = _pace(lines)
-    left = None if steps is None or not rate else (steps - lines[-1]["step"]) / rate
-    finished = (run / "model" / "config.json").exists() and lines[-1]["step"] == steps
+    step = lines[-1]["step"]
+    finished = (run / "model" / "config.json").exists() and step == steps
     heard, phase = (run / METRICS).stat().st_mtime, "training"
     beat = read_heartbeat(run)
     if beat and beat["time"] > heard - 1:  # its time is in whole seconds
-        heard, phase = max(heard, beat["time"]), beat["phase"]
+        heard, phase, step = max(heard, beat["time"]), beat["phase"], max(step, beat["step"])
+    left = None if steps is None or not rate else (steps - step) / rate
     quiet = (time.time() if now is None else now) - heard
     if finished:
         state = "finished"
@@ -126,7 +127,7 @@ def look(run: Path, now: float | None = None) -> Look:
     return Look(
         name=str(run),
         method=config.method,
-        step=lines[-1]["step"],
+        step=step,
         steps=steps,
         loss=_newest(lines, "loss"),
         eval_loss=_newest(lines, "eval_loss"),
