@@ -59,6 +59,7 @@ class SettingsParser(ArgumentParser):
         """`schedule.steps: expected int or null, got "many"`."""
         hint = re.sub(r"<class '(\w+)'>|typing\.", r"\1", str(self.hints[key]))
         hint = re.sub(r"Literal\[(.*?)\]", r"one of \1", hint).replace(" | None", " or null")
+        hint = re.sub(r"list\[(.*?)\](.*)", r"\1\2 (of several, with spaces between)", hint)
         got = str(value) if len(str(value)) <= 80 else str(value)[:77] + "..."
         return UserError(f'{self.shown(key)}: expected {hint}, got "{got}"')
 

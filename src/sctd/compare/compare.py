@@ -207,7 +207,8 @@ def _how_long(runs: list[Run], seconds: dict[str, float]) -> str:
     if not seconds:
         return ""
     minutes = sum(run.steps * seconds[run.arm] for run in runs) / 60
-    return f": {minutes:,.0f} minutes of training, one run after another; evaluation and scores come on top"
+    length = f"{minutes:,.0f} minutes" if minutes >= 1.5 else "about a minute" if minutes > 0.5 else "seconds"
+    return f": {length} of training, one run after another; evaluation and scores come on top"
 
 
 def _numbers(steps: list[int]) -> str:
