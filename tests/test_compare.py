@@ -565,6 +565,7 @@ def test_other_weights_to_begin_at_are_another_comparison(data, tmp_path, whole,
         compare(*given, continued(tmp_path / "begun", **TOY), [1, 2], "steps")
 
 
+@pytest.mark.slow
 def test_seeds_can_be_added_and_the_page_says_that_they_were(data, tmp_path, whole):
     import shutil
 

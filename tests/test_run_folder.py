@@ -1,5 +1,7 @@
 """A run's folder: one process at a time, what is set at a resumption, and what a kill may leave there."""
 
+import errno
+import os
 import shutil
 import time
 from contextlib import suppress
@@ -242,16 +244,23 @@ def test_the_best_checkpoint_is_one_that_was_evaluated(tmp_path, data, monkeypat
     assert names(tmp_path / "run") == ["step-12", "step-4"]
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="has no /proc")
 @pytest.mark.parametrize("verb", ["pretrain", "prepare"])
-def test_a_place_where_nothing_can_be_made_is_one_sentence(tmp_path, data, capfd, verb):
+def test_a_place_where_nothing_can_be_made_is_one_sentence(tmp_path, data, capfd, monkeypatch, verb):
+    make, place = Path.mkdir, tmp_path / "nope"
+
+    def as_below_proc(path, *given, **named):
+        if path == place:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        make(path, *given, **named)
+
+    monkeypatch.setattr(Path, "mkdir", as_below_proc)
     text = tmp_path / "text.txt"
     text.write_text("Some words.\n\nSome more.\n", encoding="utf-8")
     words = {
         "pretrain": ["--data", data, "--config", "mini", "--schedule.steps", "1"],
         "prepare": ["--input", str(text)],
     }[verb]
-    assert main([verb, *words, "--out", "/proc/nope"]) == 2
+    assert main([verb, *words, "--out", str(place)]) == 2
     assert "cannot be made (No such file or directory): choose another place." in capfd.readouterr().err
 
 

@@ -106,8 +106,8 @@ def compare(
         "budgets": budgets,
         "equal": equal,
     }
-    starts = {str(each) for each in (config.init_from, *_of_arms(chosen, "init_from")) if each is not None}
-    asked["init_from"] = {place: model_fingerprint(model_folder(place)) for place in sorted(starts)}
+    starts = {config.init_from, *(arm.settings.get("init_from") for arm in chosen)} - {None}
+    asked["init_from"] = {place: model_fingerprint(model_folder(place)) for place in sorted(map(str, starts))}
     asked = json.loads(json.dumps(asked))  # as it is read back
     if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"{out} exists and holds no comparison: give another --out.")
@@ -133,7 +133,7 @@ def _carry_out(
     from sctd.compare.kept_plan import read_or_make_plan
     from sctd.compare.plan import compared
     from sctd.compare.pretraining import pretrain_all
-    from sctd.compare.report import verdict, write_report
+    from sctd.compare.report import own_length, verdict, write_report
     from sctd.compare.results import collect, comparisons
     from sctd.compare.scoring import averaged, held_out, score_all, score_run
     from sctd.compare.step_times import doubtful
@@ -164,7 +164,7 @@ def _carry_out(
         loss, about = held_out(folder / run.folder)
         more = score_run(folder, run, scores if run in to_score else [], places, tasks)
         found[run.folder] = {"scores": loss | more, "about": about}
-    results = collect(plan, runs, found, [arm.name for arm in arms[1:] if "schedule.steps" in arm.settings])
+    results = collect(plan, runs, found, own_length({"asked": asked}))
     results |= {"asked": asked, "environment": environment(choose_device(config.device))}
     results["environment"] |= began_and_ended(folder, runs)
     results |= {"facts": facts(config, prepared), "costs": costs(runs, prepared)}
@@ -195,11 +195,6 @@ def _check(config: PretrainConfig, seeds: list[int], budgets: list[float], equal
         )
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}; it must be 1 or more.")
-
-
-def _of_arms(arms: list[Arm], name: str) -> list[Any]:
-    """What the arms set of their own for a setting."""
-    return [arm.settings[name] for arm in arms if name in arm.settings]
 
 
 def _how_long(runs: list[Run], seconds: dict[str, float]) -> str:

@@ -97,6 +97,7 @@ def _read(path: Path, asked: dict[str, Any]) -> tuple[Plan, list[str]]:
     if differs(kept, form) is not None or kept["plan"].keys() != {each.name for each in fields(Plan)}:
         raise _damaged(path)
     before = kept["asked"]
+    was = {**before}
     for name in ("seeds", "arms"):
         all_of_it = all(each in asked[name] for each in before[name])
         if all_of_it and (name == "seeds" or before[name][:1] == asked[name][:1]):
@@ -110,14 +111,11 @@ def _read(path: Path, asked: dict[str, Any]) -> tuple[Plan, list[str]]:
                 f"{path.parent} holds a comparison of other {NAMES.get(name, name)}{_where(kept, asked)}: give another "
                 f"--out{more}."
             )
-    names = [name for name, _ in asked["arms"]]
-    new = [name for name in names if name not in kept["plan"]["arms"]]
     plan = Plan(**kept["plan"])
-    if not answers(
-        plan, {**asked, "arms": [each for each in asked["arms"] if each[0] not in new], "seeds": plan.seeds}
-    ):
+    if not answers(plan, was):
         raise _damaged(path)
-    return replace(plan, arms=names, seeds=asked["seeds"]), new
+    names = [name for name, _ in asked["arms"]]
+    return replace(plan, arms=names, seeds=asked["seeds"]), [name for name in names if name not in plan.arms]
 
 
 def _damaged(path: Path) -> UserError:

@@ -71,7 +71,7 @@ def lines(results: dict[str, Any]) -> list[Line]:
     found: list[Line] = [
         ("million multiply-adds a token", lambda found: f"{found['operations_a_token'] / 1e6:,.1f}"),
         ("sequences at a time", lambda found: f"{found['micro'] or 'none fits'}"),
-        ("  at most, of a step's, that fit", lambda found: f"{found['largest_micro'] or 'none'}"),
+        ("largest that fits, up to a step's", lambda found: f"{found['largest_micro'] or 'none'}"),
         ("GiB at the peak", peak),
     ]
     found += [(f"  {names.get(part, part)}", memory(part)) for part in present]
